@@ -1,0 +1,24 @@
+//! The ABI between the kernel programs and user space.
+//!
+//! Everything here is `#[repr(C)]` with fixed-width integers and byte arrays, so both sides agree
+//! on every byte. Rules:
+//!
+//! - one [`RecordHeader`] stands in front of every record; unknown kinds are skipped by length and a
+//!   known record that is longer than expected is accepted (a newer kernel half);
+//! - padding is a named field and is written as zero;
+//! - times are `CLOCK_MONOTONIC` nanoseconds, and 0 means "did not happen" (the clock is never 0
+//!   after boot);
+//! - addresses are in network byte order, ports in host byte order.
+#![no_std]
+
+pub mod conn;
+pub mod hist;
+pub mod load;
+pub mod record;
+
+pub use conn::{ConnKey, ConnState, Direction, LinkHow, Role, flags};
+pub use hist::{BUCKETS, BackendKey, BackendStats, bucket_high_us, bucket_low_us, bucket_of_us};
+pub use load::{ABSENT, Config, Offsets, loss};
+pub use record::{
+    Cause, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord, RecordHeader, SocketFacts, process,
+};

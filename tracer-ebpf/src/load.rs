@@ -1,0 +1,136 @@
+//! What user space hands to the programs before they are verified, and the loss counters.
+
+/// Sentinel of an [`Offsets`] field: this kernel has no such field. The verifier knows the value of
+/// read-only globals, so the branch that would read it is pruned.
+pub const ABSENT: u32 = u32::MAX;
+
+/// How long after a client's request was read a new upstream connection of the same thread is taken
+/// to serve it, when nothing better ties them.
+pub const LINK_WINDOW_NS: u64 = 20_000_000;
+
+/// Settings, a read-only global.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Bytes of each head to keep, at most [`crate::HEAD_MAX`].
+    pub snaplen: u32,
+    /// Report every n-th finished exchange; 0 reports none, 1 all.
+    pub sample_every: u32,
+    /// 1: the programs log through aya-log.
+    pub verbose: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Bit `n` set: status `n` is reported (0..640).
+    pub status: [u64; 10],
+}
+
+/// Byte offsets of kernel structure members, from BTF, a read-only global. [`ABSENT`] where the
+/// running kernel has none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each field is named `<struct>_<member>` after the kernel"
+)]
+pub struct Offsets {
+    pub sock_skc_family: u32,
+    pub sock_skc_state: u32,
+    pub sock_skc_num: u32,
+    pub sock_skc_dport: u32,
+    pub sock_skc_daddr: u32,
+    pub sock_skc_rcv_saddr: u32,
+    pub sock_skc_v6_daddr: u32,
+    pub sock_skc_v6_rcv_saddr: u32,
+    pub sock_skc_net: u32,
+    pub sock_sk_protocol: u32,
+    pub sock_sk_err: u32,
+    pub sock_sk_err_soft: u32,
+    pub sock_sk_shutdown: u32,
+    pub sock_sk_socket: u32,
+    pub net_ns_inum: u32,
+    pub tcp_rcv_nxt: u32,
+    pub tcp_copied_seq: u32,
+    pub tcp_snd_una: u32,
+    pub tcp_write_seq: u32,
+    pub tcp_srtt_us: u32,
+    pub tcp_total_retrans: u32,
+    pub tcp_mss_cache: u32,
+    pub tcp_rcv_ooopack: u32,
+    pub tcp_bytes_received: u32,
+    pub tcp_bytes_acked: u32,
+    pub icsk_rto: u32,
+    pub icsk_retransmits: u32,
+    pub icsk_user_timeout: u32,
+    pub icsk_pmtu_cookie: u32,
+    pub socket_inode_ino: u32,
+    pub task_tgid: u32,
+    pub task_pid: u32,
+    pub skb_head: u32,
+    pub skb_network_header: u32,
+    pub skb_transport_header: u32,
+    pub reset_reason_arg: u32,
+}
+
+impl Offsets {
+    /// Every member absent.
+    pub const NONE: Self = Self {
+        sock_skc_family: ABSENT,
+        sock_skc_state: ABSENT,
+        sock_skc_num: ABSENT,
+        sock_skc_dport: ABSENT,
+        sock_skc_daddr: ABSENT,
+        sock_skc_rcv_saddr: ABSENT,
+        sock_skc_v6_daddr: ABSENT,
+        sock_skc_v6_rcv_saddr: ABSENT,
+        sock_skc_net: ABSENT,
+        sock_sk_protocol: ABSENT,
+        sock_sk_err: ABSENT,
+        sock_sk_err_soft: ABSENT,
+        sock_sk_shutdown: ABSENT,
+        sock_sk_socket: ABSENT,
+        net_ns_inum: ABSENT,
+        tcp_rcv_nxt: ABSENT,
+        tcp_copied_seq: ABSENT,
+        tcp_snd_una: ABSENT,
+        tcp_write_seq: ABSENT,
+        tcp_srtt_us: ABSENT,
+        tcp_total_retrans: ABSENT,
+        tcp_mss_cache: ABSENT,
+        tcp_rcv_ooopack: ABSENT,
+        tcp_bytes_received: ABSENT,
+        tcp_bytes_acked: ABSENT,
+        icsk_rto: ABSENT,
+        icsk_retransmits: ABSENT,
+        icsk_user_timeout: ABSENT,
+        icsk_pmtu_cookie: ABSENT,
+        socket_inode_ino: ABSENT,
+        task_tgid: ABSENT,
+        task_pid: ABSENT,
+        skb_head: ABSENT,
+        skb_network_header: ABSENT,
+        skb_transport_header: ABSENT,
+        reset_reason_arg: ABSENT,
+    };
+}
+
+/// Indices of the loss counters (a per-CPU array).
+pub mod loss {
+    /// Ring buffer full: an upstream record was lost. Equal to the record kind.
+    pub const RING_UPSTREAM: u32 = 1;
+    /// Ring buffer full: a downstream record was lost.
+    pub const RING_DOWNSTREAM: u32 = 2;
+    /// Ring buffer full: a process record was lost.
+    pub const RING_PROCESS: u32 = 3;
+    /// Connection table full: a connection is not tracked.
+    pub const CONN_TABLE: u32 = 4;
+    /// Head table full: the first bytes of a message were not kept.
+    pub const HEAD_TABLE: u32 = 5;
+    /// Backend table full: latencies of an address are not counted.
+    pub const BACKEND_TABLE: u32 = 6;
+    /// A user buffer could not be read (sendfile, splice, paged out).
+    pub const USER_READ: u32 = 7;
+    /// Process table full: a new worker is not traced.
+    pub const PROCESS_TABLE: u32 = 8;
+    /// Number of counters.
+    pub const COUNT: u32 = 9;
+}

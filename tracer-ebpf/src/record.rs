@@ -1,0 +1,169 @@
+//! Records that leave the kernel through the ring buffer.
+
+use crate::conn::{ConnKey, ConnState};
+
+/// Bytes of a request or response head that can be kept per connection.
+pub const HEAD_MAX: usize = 1024;
+
+/// Kind of a record. A `u8` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// An exchange with a backend ([`ExchangeRecord`]).
+    Upstream = 1,
+    /// An exchange with a client ([`ExchangeRecord`]).
+    Downstream = 2,
+    /// A process event ([`ProcessRecord`]).
+    Process = 3,
+}
+
+impl Kind {
+    /// The kind for its wire value.
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Upstream),
+            2 => Some(Self::Downstream),
+            3 => Some(Self::Process),
+            _ => None,
+        }
+    }
+}
+
+/// Why an exchange record was sent. A `u8` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cause {
+    /// The connection ended while the exchange was not complete.
+    Ended = 1,
+    /// The response began with a watched status.
+    Status = 2,
+    /// The response began after a backend exchange for this request had failed.
+    Watched = 3,
+    /// A finished exchange, chosen by `--all` or `--sample`.
+    Sampled = 4,
+}
+
+impl Cause {
+    /// The cause for its wire value.
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Ended),
+            2 => Some(Self::Status),
+            3 => Some(Self::Watched),
+            4 => Some(Self::Sampled),
+            _ => None,
+        }
+    }
+}
+
+/// In front of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Bytes of the whole record, this header included.
+    pub len: u32,
+    /// [`Kind`].
+    pub kind: u8,
+    /// [`Cause`] of an exchange record, operation of a process record.
+    pub cause: u8,
+    /// Zero.
+    pub pad: u16,
+    /// When the record was made.
+    pub time_ns: u64,
+}
+
+/// Fields of `struct sock` and its extensions, read when the record is made.
+/// A field that this kernel does not have is 0 and its bit in `valid` is clear.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// One bit a field, in the order of declaration from `rcv_nxt` on.
+    pub valid: u32,
+    /// Next sequence number expected from the peer.
+    pub rcv_nxt: u32,
+    /// Next byte that the process will read.
+    pub copied_seq: u32,
+    /// First unacknowledged byte of ours.
+    pub snd_una: u32,
+    /// One past the last byte the process wrote.
+    pub write_seq: u32,
+    /// Smoothed round-trip time in µs, times 8 (as the kernel keeps it).
+    pub srtt_us8: u32,
+    /// Retransmissions over the connection's life.
+    pub total_retrans: u32,
+    /// Current retransmission timeout, in jiffies.
+    pub rto_jiffies: u32,
+    /// Maximum segment size in use, bytes.
+    pub mss_cache: u32,
+    /// Path MTU in use, bytes.
+    pub pmtu: u32,
+    /// Bytes the peer sent that lie beyond a hole.
+    pub rcv_ooopack: u32,
+    /// `TCP_USER_TIMEOUT`, ms.
+    pub user_timeout_ms: u32,
+    /// `sk_err_soft` (positive errno).
+    pub sk_err_soft: u32,
+    /// `sk_shutdown` bits: 1 receive, 2 send.
+    pub sk_shutdown: u32,
+    /// Unanswered retransmissions of the current segment.
+    pub retransmits: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Payload bytes received over the connection's life.
+    pub bytes_received: u64,
+    /// Payload bytes acknowledged by the peer over the connection's life.
+    pub bytes_acked: u64,
+}
+
+/// Number of fields that `SocketFacts::valid` covers.
+pub const SOCKET_FACTS: u32 = 17;
+
+/// One exchange. `conn.request_head_len` bytes of the request and then `conn.response_head_len`
+/// bytes of the response follow the fixed part.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExchangeRecord {
+    /// Header; its kind is `Upstream` or `Downstream`.
+    pub header: RecordHeader,
+    /// The connection's state.
+    pub conn: ConnState,
+    /// Facts of the socket.
+    pub socket: SocketFacts,
+    /// The upstream connection on which this thread last saw an event, and when. Zero if none.
+    pub thread_last_upstream: ConnKey,
+    /// When that was.
+    pub thread_last_upstream_ns: u64,
+}
+
+/// Operations of a [`ProcessRecord`] (in `header.cause`).
+pub mod process {
+    /// A traced process made a child; `tgid` is the child, `parent_tgid` the parent.
+    pub const FORK: u8 = 1;
+    /// Some process replaced its program.
+    pub const EXEC: u8 = 2;
+    /// The main thread of a traced process exits.
+    pub const EXIT: u8 = 3;
+    /// A traced process began to listen on `port`.
+    pub const LISTEN: u8 = 4;
+}
+
+/// A process event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessRecord {
+    /// Header.
+    pub header: RecordHeader,
+    /// Process.
+    pub tgid: u32,
+    /// Its parent (fork only).
+    pub parent_tgid: u32,
+    /// Listening port, host byte order (listen only).
+    pub port: u16,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+const _: () = assert!(size_of::<RecordHeader>() == 16);
+const _: () = assert!(size_of::<SocketFacts>() == 80);
+const _: () = assert!(size_of::<ProcessRecord>() == 32);
+const _: () = assert!(size_of::<ExchangeRecord>() % 8 == 0);

@@ -1,0 +1,1 @@
+//! The `capture` command: loader, session and reports, wired together.

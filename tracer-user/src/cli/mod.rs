@@ -1,0 +1,1 @@
+//! Command line: arguments and their conversion, one file per command.

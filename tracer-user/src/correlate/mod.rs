@@ -1,0 +1,1 @@
+//! Ties backend exchanges to what the client got: events in, cases out.

@@ -1,0 +1,1 @@
+//! Rules: from a case's facts to a verdict.

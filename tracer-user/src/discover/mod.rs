@@ -1,0 +1,1 @@
+//! Finds proxies and their listening ports.

@@ -1,0 +1,382 @@
+//! What the kernel reported, decoded: the input of everything behind it.
+//!
+//! [`Input`] is the closed list of things that can drive a session. A live run and the replay of a
+//! recording feed the same list to the same code.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use tracer_ebpf::{Cause, LinkHow, Role, flags};
+
+/// Identity of one TCP connection within a session. Carries no kernel address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub type MonoNs = u64;
+
+/// The client connection that an upstream exchange works for, or the reverse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The other connection.
+    pub conn: ConnId,
+    /// Exchange number on it, 0 if unknown.
+    pub exchange: u32,
+    /// When the link was made.
+    pub at_ns: MonoNs,
+    /// How it was found.
+    #[serde(with = "link_how")]
+    pub how: LinkHow,
+}
+
+/// One exchange (request and response) on one connection, with the life of that connection.
+/// On a client connection the request is what came in; on a backend connection, what went out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// When the record was made.
+    pub time_ns: MonoNs,
+    /// Why it was made.
+    #[serde(with = "cause")]
+    pub cause: Cause,
+    /// Accepted (client side) or connecting (backend side).
+    #[serde(with = "role")]
+    pub role: Role,
+    /// The connection.
+    pub conn: ConnId,
+    /// The connection on the other side of the proxy.
+    pub link: Option<Link>,
+    /// Upstream connection of the last upstream event on this thread, and its time.
+    pub thread_last_upstream: Option<(ConnId, MonoNs)>,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Owner process; 0 if unknown.
+    pub pid: u32,
+    /// Thread of the last call on the socket.
+    pub tid: u32,
+    /// Number of this exchange on its connection, from 1; 0 when no request was sent yet.
+    pub exchange: u32,
+    /// [`tracer_ebpf::flags`].
+    pub flags: u32,
+    /// TCP state number (`include/net/tcp_states.h`).
+    pub state: u8,
+    /// What happened when.
+    pub times: Times,
+    /// Request bytes of this exchange.
+    pub request_bytes: u64,
+    /// Response bytes of this exchange.
+    pub response_bytes: u64,
+    /// Status of the response, if it could be read.
+    pub status: Option<u16>,
+    /// Retransmissions during this exchange.
+    pub retransmits: u32,
+    /// `write_seq` before the first byte of the request.
+    pub request_start_seq: u32,
+    /// `snd_una` when the peer's FIN or RST arrived.
+    pub snd_una_at_end: u32,
+    /// `write_seq` when the peer's FIN or RST arrived.
+    pub write_seq_at_end: u32,
+    /// Number of the reason for the reset that we sent.
+    pub reset_sent_reason: Option<u32>,
+    /// Number of the reason for the reset that the peer sent, known only on the same host.
+    pub reset_received_reason: Option<u32>,
+    /// `sk_err` at the end, errno.
+    pub sk_err: Option<i32>,
+    /// Errno of the last failed send.
+    pub send_errno: Option<i32>,
+    /// Errno of the last failed receive.
+    pub recv_errno: Option<i32>,
+    /// Facts of the socket when the record was made.
+    pub socket: Socket,
+    /// First bytes of the request.
+    #[serde(with = "hex_bytes")]
+    pub request_head: Vec<u8>,
+    /// First bytes of the response.
+    #[serde(with = "hex_bytes")]
+    pub response_head: Vec<u8>,
+    /// Last bytes of the response (up to 8), when the body is chunked.
+    #[serde(with = "hex_bytes")]
+    pub response_tail: Vec<u8>,
+}
+
+impl Exchange {
+    /// Is the flag (see [`tracer_ebpf::flags`]) set?
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Did the connection carry an exchange before this one?
+    pub fn reused(&self) -> bool {
+        self.exchange > 1 || self.has(flags::USED_BEFORE)
+    }
+}
+
+/// Moments of a connection and its current exchange; `None`: did not happen (yet).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// SYN sent, or accepted connection established.
+    pub opened: Option<MonoNs>,
+    /// Handshake done.
+    pub established: Option<MonoNs>,
+    /// FIN from the peer.
+    pub fin_received: Option<MonoNs>,
+    /// RST from the peer.
+    pub reset_received: Option<MonoNs>,
+    /// RST by us.
+    pub reset_sent: Option<MonoNs>,
+    /// Socket error reported by the kernel.
+    pub error: Option<MonoNs>,
+    /// The process closed, shut down or aborted its side.
+    pub closed: Option<MonoNs>,
+    /// Last payload before this exchange.
+    pub idle_since: Option<MonoNs>,
+    /// First request byte.
+    pub request_start: Option<MonoNs>,
+    /// First response byte.
+    pub response_start: Option<MonoNs>,
+    /// Last response byte so far.
+    pub response_last: Option<MonoNs>,
+    /// The process read end-of-file or an error.
+    pub end_read: Option<MonoNs>,
+    /// First retransmission.
+    pub retransmit_first: Option<MonoNs>,
+    /// Last retransmission.
+    pub retransmit_last: Option<MonoNs>,
+}
+
+/// Facts of the socket at the end; `None` where this kernel does not have the field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Received by the kernel and not read by the process, bytes.
+    pub unread: Option<u32>,
+    /// Written by the process and not acknowledged by the peer, bytes.
+    pub unacked: Option<u32>,
+    /// Smoothed round-trip time, µs.
+    pub srtt_us: Option<u32>,
+    /// Retransmissions over the connection's life.
+    pub total_retransmits: Option<u32>,
+    /// Maximum segment size in use, bytes.
+    pub mss: Option<u32>,
+    /// Path MTU, bytes.
+    pub pmtu: Option<u32>,
+    /// Out-of-order segments received: there is a hole in the stream.
+    pub out_of_order: Option<u32>,
+    /// `TCP_USER_TIMEOUT`, ms.
+    pub user_timeout_ms: Option<u32>,
+    /// `sk_err_soft`, errno.
+    pub soft_error: Option<i32>,
+    /// Payload received over the connection's life, bytes.
+    pub bytes_received: Option<u64>,
+    /// Payload acknowledged by the peer over the connection's life, bytes.
+    pub bytes_acked: Option<u64>,
+}
+
+/// A change among the traced processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessEvent {
+    /// A traced process made a child process.
+    Fork {
+        /// The child.
+        pid: u32,
+        /// Its parent.
+        parent: u32,
+    },
+    /// A process replaced its program.
+    Exec {
+        /// The process.
+        pid: u32,
+    },
+    /// The main thread of a traced process exits.
+    Exit {
+        /// The process.
+        pid: u32,
+    },
+    /// A traced process listens on a port.
+    Listen {
+        /// The process.
+        pid: u32,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// What a decoded kernel record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelEvent {
+    /// An exchange with a backend or a client.
+    Exchange(Box<Exchange>),
+    /// A process event.
+    Process(ProcessEvent),
+}
+
+/// The kind of a proxy: decides the wording of advice and what a status means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyKind {
+    /// NGINX (also OpenResty, Angie, Tengine: they share the upstream code).
+    Nginx,
+    /// HAProxy.
+    Haproxy,
+    /// Envoy.
+    Envoy,
+    /// Apache httpd.
+    Apache,
+    /// Some other program, by its name.
+    Other(String),
+}
+
+impl ProxyKind {
+    /// The name in the command line and in JSON.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Apache => "apache",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for ProxyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A traced process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyProcess {
+    /// Process id in the host's namespace.
+    pub pid: u32,
+    /// What it is.
+    pub kind: ProxyKind,
+}
+
+/// What a session knows at its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStart {
+    /// Version of why502 that captured.
+    pub version: String,
+    /// Host name.
+    pub host: String,
+    /// Kernel release (`uname -r`).
+    pub kernel: String,
+    /// Wall clock at the start, ns since the epoch.
+    pub started_unix_ns: u64,
+    /// Monotonic clock at the same instant, ns. Their difference turns event times into wall time.
+    pub started_mono_ns: MonoNs,
+    /// Statuses that count as error responses.
+    pub statuses: Vec<u16>,
+    /// Outcomes to report, by their JSON names; empty: all.
+    pub outcomes: Vec<String>,
+    /// Names of reset reasons by number, from the running kernel; empty if it gives none.
+    pub reset_reasons: Vec<(u32, String)>,
+    /// Limits of this capture to tell the reader (hooks missing, verdicts off).
+    pub notes: Vec<String>,
+}
+
+/// Counters and latencies of one upstream address, cumulative since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendSnapshot {
+    /// The address.
+    pub upstream: SocketAddr,
+    /// Connection attempts.
+    pub connects: u64,
+    /// Requests sent.
+    pub exchanges: u64,
+    /// Connect times: (bucket, count) of [`tracer_ebpf::hist`].
+    pub connect: Vec<(u16, u32)>,
+    /// Times to first byte.
+    pub ttfb: Vec<(u16, u32)>,
+    /// Whole-response times.
+    pub total: Vec<(u16, u32)>,
+}
+
+/// Lost records and table overflows since the start, by name (`ring_upstream`, `conn_table`, …).
+pub type Losses = Vec<(String, u64)>;
+
+/// The closed list of inputs of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "input", content = "data")]
+pub enum Input {
+    /// First input, exactly once.
+    Start(SessionStart),
+    /// A process is traced from now on.
+    Proxy(ProxyProcess),
+    /// The kernel reported something.
+    Kernel(KernelEvent),
+    /// Time has passed.
+    Tick(MonoNs),
+    /// State of the backend counters; the last one before the end counts.
+    Backends(Vec<BackendSnapshot>),
+    /// State of the loss counters; the last one before the end counts.
+    Losses(Losses),
+    /// Last input: the capture ended at this monotonic time.
+    End(MonoNs),
+}
+
+/// IPv4-mapped IPv6 addresses are shown as IPv4 (a dual-stack listener reports them so).
+pub fn canonical(addr: IpAddr) -> IpAddr {
+    addr.to_canonical()
+}
+
+macro_rules! wire_enum {
+    ($module:ident, $ty:ty) => {
+        mod $module {
+            use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+            pub(super) fn serialize<S: Serializer>(v: &$ty, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_u8(*v as u8)
+            }
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<$ty, D::Error> {
+                let wire = u8::deserialize(d)?;
+                <$ty>::from_wire(wire).ok_or_else(|| D::Error::custom("unknown wire value"))
+            }
+        }
+    };
+}
+wire_enum!(cause, tracer_ebpf::Cause);
+wire_enum!(role, tracer_ebpf::Role);
+wire_enum!(link_how, tracer_ebpf::LinkHow);
+
+mod hex_bytes {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(bytes.len() * 2);
+        for byte in bytes {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        s.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let digits = text
+            .chars()
+            .map(|c| c.to_digit(16).map(|v| v as u8))
+            .collect::<Option<Vec<u8>>>()
+            .ok_or_else(|| D::Error::custom("not a hexadecimal digit"))?;
+        if digits.len() % 2 != 0 {
+            return Err(D::Error::custom("odd number of hexadecimal digits"));
+        }
+        Ok(digits
+            .chunks_exact(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect())
+    }
+}

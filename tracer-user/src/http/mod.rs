@@ -1,0 +1,1 @@
+//! Reads HTTP/1.x heads, complete or cut.

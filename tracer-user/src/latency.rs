@@ -1,0 +1,1 @@
+//! Latency distributions per backend.

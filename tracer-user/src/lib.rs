@@ -1,0 +1,18 @@
+//! why502: which backend connection caused a 502, who ended it, how, and what to change.
+
+pub mod capture;
+pub mod case;
+pub mod cli;
+pub mod correlate;
+pub mod decode;
+pub mod diagnose;
+pub mod discover;
+pub mod doctor;
+pub mod event;
+pub mod http;
+pub mod kernel;
+pub mod latency;
+pub mod printable;
+pub mod recording;
+pub mod report;
+pub mod session;

@@ -1,0 +1,3 @@
+//! The command `why502`.
+
+fn main() {}

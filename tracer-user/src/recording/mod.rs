@@ -1,0 +1,1 @@
+//! The recording file: inputs of a session, framed and checksummed.

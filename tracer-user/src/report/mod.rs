@@ -1,0 +1,1 @@
+//! Reports: the document of the contract, as JSON, NDJSON and text.

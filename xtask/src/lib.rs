@@ -1,0 +1,1 @@
+//! Development commands as a library, so that tests can use the lab.
