@@ -223,5 +223,5 @@ pub struct ConnState {
     pub tail: [u8; 8],
 }
 
-const _: () = assert!(size_of::<ConnState>() % 8 == 0);
+const _: () = assert!(size_of::<ConnState>().is_multiple_of(8));
 const _: () = assert!(core::mem::offset_of!(ConnState, link) == 16);

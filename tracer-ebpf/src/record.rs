@@ -166,4 +166,4 @@ pub struct ProcessRecord {
 const _: () = assert!(size_of::<RecordHeader>() == 16);
 const _: () = assert!(size_of::<SocketFacts>() == 80);
 const _: () = assert!(size_of::<ProcessRecord>() == 32);
-const _: () = assert!(size_of::<ExchangeRecord>() % 8 == 0);
+const _: () = assert!(size_of::<ExchangeRecord>().is_multiple_of(8));
