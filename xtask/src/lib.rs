@@ -1,1 +1,3 @@
 //! Development commands as a library, so that tests can use the lab.
+
+pub mod lab;

@@ -1,0 +1,137 @@
+//! Apache httpd with mod_proxy, event MPM.
+
+use std::net::SocketAddr;
+
+use super::{RequestLog, Route, Spec, lines_with};
+
+/// Where Debian keeps the modules.
+const MODULES: &str = "/usr/lib/apache2/modules";
+
+const LOADED: [(&str, &str); 8] = [
+    ("mpm_event_module", "mod_mpm_event.so"),
+    ("authz_core_module", "mod_authz_core.so"),
+    ("reqtimeout_module", "mod_reqtimeout.so"),
+    ("slotmem_shm_module", "mod_slotmem_shm.so"),
+    ("proxy_module", "mod_proxy.so"),
+    ("proxy_http_module", "mod_proxy_http.so"),
+    ("proxy_balancer_module", "mod_proxy_balancer.so"),
+    ("lbmethod_byrequests_module", "mod_lbmethod_byrequests.so"),
+];
+
+pub(super) fn config(spec: &Spec<'_>) -> String {
+    let up = spec.upstreams;
+    let options = spec.options;
+    let threads = 25;
+    let mut text = format!("ServerRoot {}\n", spec.dir.display());
+    for (name, file) in LOADED {
+        text += &format!("LoadModule {name} {MODULES}/{file}\n");
+    }
+    text += &format!(
+        "User www-data\nGroup www-data\nServerName lab.test\nPidFile {pid}\n\
+         DefaultRuntimeDir {dir}\nErrorLog {error}\nLogLevel info\n\
+         LogFormat \"%h:%{{remote}}p \\\"%r\\\" %>s %B %D %X %{{X-Request-Id}}i\" lab\n\
+         CustomLog {access} lab\n\
+         ServerLimit {workers}\nStartServers {workers}\nThreadLimit {threads}\n\
+         ThreadsPerChild {threads}\nMaxRequestWorkers {all}\n\
+         KeepAlive On\nKeepAliveTimeout 30\nMaxKeepAliveRequests 0\nLimitRequestLine 131072\n",
+        pid = spec.path("apache.pid"),
+        dir = spec.dir.display(),
+        error = spec.path("error.log"),
+        access = spec.path("access.log"),
+        workers = options.workers,
+        all = threads * options.workers,
+    );
+    let times = format!(
+        "connectiontimeout={}ms timeout={}",
+        options.connect_ms,
+        options.response_ms.div_ceil(1000)
+    );
+    // `retry=0`: a refused connection does not switch the worker off for a minute.
+    let params = format!("retry=0 {times}");
+    for (route, front) in spec.fronts {
+        let name = route.name();
+        let pass =
+            |to: SocketAddr, more: &str| format!("  ProxyPass / http://{to}/ {params}{more}\n");
+        let balancer = |members: &str| {
+            format!(
+                "  <Proxy balancer://{name}>\n{members}  </Proxy>\n  \
+                 ProxyPass / balancer://{name}/\n"
+            )
+        };
+        let member = |to: SocketAddr, more: &str| {
+            format!("    BalancerMember http://{to} retry=1 {times}{more}\n")
+        };
+        let proxied = match route {
+            Route::Fresh => pass(up.main, " disablereuse=On"),
+            Route::Pooled | Route::Shared => pass(up.main, ""),
+            Route::Retry | Route::RetryRefused => {
+                let first = match route {
+                    Route::Retry => up.main,
+                    _ => up.refused,
+                };
+                // A hot standby is asked only when all others are in error, so `retry` must not be
+                // 0: after a masked failure the first one rests for a second.
+                balancer(
+                    &(member(first, " disablereuse=On")
+                        + &member(up.second, " disablereuse=On status=+H")),
+                )
+            }
+            Route::Refused => pass(up.refused, ""),
+            Route::BlackHole => pass(up.black_hole, ""),
+            Route::Nobody => balancer(&member(up.main, " status=+D")),
+        };
+        text += &format!("Listen {front}\n<VirtualHost {front}>\n{proxied}</VirtualHost>\n");
+    }
+    text
+}
+
+/// Error lines carry the client's address, not the path, except AH00957 (a failed connect), which
+/// has neither and stands shortly before its AH01114 in the same thread.
+pub(super) fn log_of(error: &str, access: &str, path: &str, client: SocketAddr) -> RequestLog {
+    let client = format!("[client {client}]");
+    let lines: Vec<_> = error.lines().collect();
+    let mut errors = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if !line.contains(&client) {
+            continue;
+        }
+        if line.contains("AH01114") {
+            let same_thread = lines[..at]
+                .iter()
+                .rev()
+                .filter(|before| thread(before) == thread(line));
+            let since_last = same_thread.take_while(|before| !before.contains("AH01114"));
+            errors.extend(since_last.filter(|before| before.contains("AH00957")));
+        }
+        errors.push(line);
+    }
+    RequestLog {
+        errors: errors.into_iter().map(|&line| line.to_owned()).collect(),
+        access: lines_with(access, path).next().map(str::to_owned),
+    }
+}
+
+/// `pid P:tid T` of a line.
+fn thread(line: &str) -> Option<&str> {
+    let start = line.find("[pid ")?;
+    let end = line[start..].find(']')?;
+    Some(&line[start..start + end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_connect_is_found_through_its_thread() {
+        let error = "\
+[t] [proxy:error] [pid 1:tid 2] (111)Connection refused: AH00957: http: attempt to connect to A failed
+[t] [proxy:error] [pid 1:tid 3] (111)Connection refused: AH00957: http: attempt to connect to B failed
+[t] [proxy_http:error] [pid 1:tid 2] [client 127.0.0.1:5] AH01114: HTTP: failed to make connection to backend: A
+[t] [proxy_http:error] [pid 1:tid 3] [client 127.0.0.1:6] AH01114: HTTP: failed to make connection to backend: B
+";
+        let log = log_of(error, "", "/x", SocketAddr::from(([127, 0, 0, 1], 5)));
+        assert_eq!(log.errors.len(), 2);
+        assert!(log.errors[0].contains("connect to A"));
+    }
+}

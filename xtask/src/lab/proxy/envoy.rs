@@ -1,0 +1,160 @@
+//! Envoy.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::{RequestLog, Route, Spec, lines_with};
+
+pub(super) fn config(spec: &Spec<'_>) -> String {
+    let up = spec.upstreams;
+    let clusters: Vec<_> = Route::ALL
+        .into_iter()
+        .map(|route| {
+            let tiers = match route {
+                Route::Fresh | Route::Pooled | Route::Shared => vec![up.main],
+                Route::Retry => vec![up.main, up.second],
+                Route::RetryRefused => vec![up.refused, up.second],
+                Route::Refused => vec![up.refused],
+                Route::BlackHole => vec![up.black_hole],
+                Route::Nobody => vec![],
+            };
+            cluster(spec, route, &tiers)
+        })
+        .collect();
+    let listeners: Vec<_> = spec
+        .fronts
+        .iter()
+        .map(|(route, front)| listener(spec, *route, *front))
+        .collect();
+    json!({
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+        "layered_runtime": {"layers": [{"name": "lab", "static_layer": {
+            // Without it, Envoy warns that the number of client connections is not limited.
+            "overload": {"global_downstream_max_connections": 50000}
+        }}]},
+    })
+    .to_string()
+}
+
+fn address(addr: SocketAddr) -> Value {
+    json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}})
+}
+
+fn millis(ms: u64) -> String {
+    format!("{}.{:03}s", ms / 1000, ms % 1000)
+}
+
+/// One priority per tier: a retry goes from the first to the next.
+fn cluster(spec: &Spec<'_>, route: Route, tiers: &[SocketAddr]) -> Value {
+    let endpoints: Vec<_> = tiers
+        .iter()
+        .enumerate()
+        .map(|(priority, addr)| {
+            json!({
+                "priority": priority,
+                "lb_endpoints": [{"endpoint": {"address": address(*addr)}}],
+            })
+        })
+        .collect();
+    let mut options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {}},
+    });
+    if !matches!(route, Route::Pooled | Route::Shared) {
+        options["common_http_protocol_options"] = json!({"max_requests_per_connection": 1});
+    }
+    json!({
+        "name": route.name(),
+        "type": "STATIC",
+        "connect_timeout": millis(spec.options.connect_ms),
+        "load_assignment": {"cluster_name": route.name(), "endpoints": endpoints},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+        },
+    })
+}
+
+fn listener(spec: &Spec<'_>, route: Route, front: SocketAddr) -> Value {
+    let mut action = json!({
+        "cluster": route.name(),
+        "timeout": millis(spec.options.response_ms),
+    });
+    if matches!(route, Route::Retry | Route::RetryRefused) {
+        action["retry_policy"] = json!({
+            "retry_on": "5xx,reset,connect-failure",
+            "num_retries": 1,
+            "retry_priority": {
+                "name": "envoy.retry_priorities.previous_priorities",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                    "update_frequency": 1,
+                },
+            },
+        });
+    }
+    json!({
+        "name": route.name(),
+        "address": address(front),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": route.name(),
+                "preserve_external_request_id": true,
+                "generate_request_id": false,
+                "max_request_headers_kb": 96,
+                "proxy_100_continue": true,
+                "route_config": {"virtual_hosts": [{
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": action}],
+                }]},
+                "http_filters": [{
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+                        "suppress_envoy_headers": true,
+                    },
+                }],
+                "access_log": [{
+                    "name": "envoy.access_loggers.file",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                        "path": spec.path("access.log"),
+                        "log_format": {"json_format": log_fields()},
+                    },
+                }],
+            },
+        }]}],
+    })
+}
+
+fn log_fields() -> Value {
+    json!({
+        "start_time": "%START_TIME%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(:PATH)%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "response_code": "%RESPONSE_CODE%",
+        "response_flags": "%RESPONSE_FLAGS%",
+        "response_code_details": "%RESPONSE_CODE_DETAILS%",
+        "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+        "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "upstream_host": "%UPSTREAM_HOST%",
+        "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+        "upstream_request_attempt_count": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "upstream_wire_bytes_sent": "%UPSTREAM_WIRE_BYTES_SENT%",
+        "upstream_wire_bytes_received": "%UPSTREAM_WIRE_BYTES_RECEIVED%",
+        "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "bytes_sent": "%BYTES_SENT%",
+        "duration": "%DURATION%",
+    })
+}
+
+pub(super) fn log_of(access: &str, path: &str) -> RequestLog {
+    RequestLog {
+        errors: Vec::new(),
+        access: lines_with(access, path).next().map(str::to_owned),
+    }
+}

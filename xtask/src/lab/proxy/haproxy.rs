@@ -1,0 +1,58 @@
+//! HAProxy.
+
+use super::{RequestLog, Route, Spec, lines_with};
+
+/// The recommended format of the catalogue: `httplog` plus both ends of the server connection.
+const LOG_FORMAT: &str = r#""%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r src=%bi:%bp dst=%si:%sp""#;
+
+pub(super) fn config(spec: &Spec<'_>) -> String {
+    let up = spec.upstreams;
+    let options = spec.options;
+    let mut text = format!(
+        "global\n  nbthread {threads}\n  maxconn 4000\n  tune.bufsize 131072\n  \
+         log stdout format raw local0 info\n\
+         defaults\n  mode http\n  log global\n  log-format {LOG_FORMAT}\n  \
+         timeout client 30s\n  timeout connect {connect}ms\n  timeout server {response}ms\n  \
+         retries 0\n",
+        threads = options.workers,
+        connect = options.connect_ms,
+        response = options.response_ms,
+    );
+    for (route, front) in spec.fronts {
+        let name = route.name();
+        let servers = match route {
+            Route::Fresh => format!("http-reuse never\n  server a {} pool-max-conn 0", up.main),
+            Route::Pooled => format!("http-reuse safe\n  server a {}", up.main),
+            Route::Shared => format!("http-reuse always\n  server a {}", up.main),
+            Route::Retry | Route::RetryRefused => {
+                let first = match route {
+                    Route::Retry => up.main,
+                    _ => up.refused,
+                };
+                // The first try goes to `a`; a redispatch asks the balancer, which goes on in its
+                // circle and leaves out the server that has just failed.
+                format!(
+                    "http-reuse never\n  retries 1\n  retry-on all-retryable-errors\n  \
+                     option redispatch 1\n  balance roundrobin\n  use-server a if TRUE\n  \
+                     server a {first} weight 1\n  server b {} weight 255",
+                    up.second
+                )
+            }
+            Route::Refused => format!("server a {}", up.refused),
+            Route::BlackHole => format!("server a {}", up.black_hole),
+            Route::Nobody => format!("server a {} disabled", up.main),
+        };
+        text += &format!(
+            "frontend {name}\n  bind {front}\n  default_backend be_{name}\n\
+             backend be_{name}\n  {servers}\n"
+        );
+    }
+    text
+}
+
+pub(super) fn log_of(stdout: &str, path: &str) -> RequestLog {
+    RequestLog {
+        errors: Vec::new(),
+        access: lines_with(stdout, path).next().map(str::to_owned),
+    }
+}

@@ -1,0 +1,377 @@
+//! Real proxies in front of a failing backend, each with its own directory, configuration and logs.
+
+mod apache;
+mod envoy;
+mod haproxy;
+mod nginx;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::log::RequestLog;
+use super::net::free_ports;
+use super::process::{Running, children, find_program, is_program, send, state, wait_for};
+
+/// Time for a proxy to start or to write a log line.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// NGINX.
+    Nginx,
+    /// HAProxy.
+    Haproxy,
+    /// Envoy.
+    Envoy,
+    /// Apache httpd with mod_proxy.
+    Apache,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Envoy, Self::Apache];
+
+    /// The name `why502 --proxy` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Apache => "apache",
+        }
+    }
+
+    /// Where the program is on this machine.
+    pub fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Nginx => find_program("nginx"),
+            Self::Haproxy => find_program("haproxy"),
+            Self::Apache => find_program("apache2"),
+            Self::Envoy => {
+                let named = std::env::var_os("WHY502_ENVOY").map(PathBuf::from);
+                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+                let unpacked = root.join("target/tools/envoy");
+                named
+                    .into_iter()
+                    .chain([unpacked])
+                    .find(|path| is_program(path))
+                    .or_else(|| find_program("envoy"))
+            }
+        }
+    }
+}
+
+/// A way through the proxy; each has a listening port of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Route {
+    /// To the main backend, a new connection for each request.
+    Fresh,
+    /// To the main backend over kept connections, with the proxy's own rules of reuse.
+    Pooled,
+    /// The same, but a kept connection serves any client (HAProxy `http-reuse always`; the others
+    /// do so anyway).
+    Shared,
+    /// To the main backend first and, if that fails, to the second.
+    Retry,
+    /// To a port that refuses first, then to the second backend.
+    RetryRefused,
+    /// To a port that refuses.
+    Refused,
+    /// To an address where SYNs vanish.
+    BlackHole,
+    /// To a group without a usable server.
+    Nobody,
+}
+
+impl Route {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Fresh,
+        Self::Pooled,
+        Self::Shared,
+        Self::Retry,
+        Self::RetryRefused,
+        Self::Refused,
+        Self::BlackHole,
+        Self::Nobody,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Pooled => "pooled",
+            Self::Shared => "shared",
+            Self::Retry => "retry",
+            Self::RetryRefused => "retry_refused",
+            Self::Refused => "refused",
+            Self::BlackHole => "black_hole",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// Where the routes lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upstreams {
+    /// The backend that fails as told.
+    pub main: SocketAddr,
+    /// The one that a retry goes to.
+    pub second: SocketAddr,
+    /// A port that refuses.
+    pub refused: SocketAddr,
+    /// An address where SYNs vanish.
+    pub black_hole: SocketAddr,
+}
+
+/// How the proxy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Worker processes or threads.
+    pub workers: usize,
+    /// Time to connect, ms.
+    pub connect_ms: u64,
+    /// Time for the response, ms. Apache takes whole seconds and rounds up.
+    pub response_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            connect_ms: 300,
+            response_ms: 500,
+        }
+    }
+}
+
+/// Everything a configuration is made from.
+struct Spec<'a> {
+    dir: &'a Path,
+    fronts: &'a BTreeMap<Route, SocketAddr>,
+    upstreams: Upstreams,
+    options: Options,
+}
+
+impl Spec<'_> {
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+}
+
+/// A running proxy. Dropping it ends it and removes its directory.
+pub struct Proxy {
+    kind: Kind,
+    fronts: BTreeMap<Route, SocketAddr>,
+    running: Running,
+    dir: TempDir,
+}
+
+impl Proxy {
+    /// Starts it and waits until all its ports answer.
+    pub fn start(kind: Kind, upstreams: Upstreams, options: Options) -> Result<Self> {
+        let program = kind
+            .program()
+            .with_context(|| format!("{} is not installed", kind.name()))?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("why502-lab-{}-", kind.name()))
+            .tempdir()?;
+        let fronts: BTreeMap<_, _> = Route::ALL
+            .into_iter()
+            .zip(free_ports(Route::ALL.len())?)
+            .collect();
+        let spec = Spec {
+            dir: dir.path(),
+            fronts: &fronts,
+            upstreams,
+            options,
+        };
+        let (file, text) = match kind {
+            Kind::Nginx => ("nginx.conf", nginx::config(&spec)),
+            Kind::Haproxy => ("haproxy.cfg", haproxy::config(&spec)),
+            Kind::Envoy => ("envoy.json", envoy::config(&spec)),
+            Kind::Apache => ("apache.conf", apache::config(&spec)),
+        };
+        let config = dir.path().join(file);
+        fs::write(&config, text)?;
+        let mut command = Command::new(program);
+        match kind {
+            Kind::Nginx => command.arg("-p").arg(dir.path()).arg("-c").arg(&config),
+            Kind::Haproxy => command.arg("-db").arg("-f").arg(&config),
+            Kind::Envoy => command
+                .args(["--disable-hot-restart", "--log-level", "warn"])
+                .args(["--file-flush-interval-msec", "20"])
+                .arg("--concurrency")
+                .arg(options.workers.to_string())
+                .arg("-c")
+                .arg(&config),
+            Kind::Apache => command.args(["-D", "FOREGROUND", "-f"]).arg(&config),
+        };
+        command
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(dir.path().join("stdout.log"))?)
+            .stderr(File::create(dir.path().join("stderr.log"))?);
+        let mut proxy = Self {
+            kind,
+            running: Running::start(&mut command)?,
+            fronts,
+            dir,
+        };
+        proxy.wait_ready()?;
+        Ok(proxy)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let fronts: Vec<_> = self.fronts.values().copied().collect();
+        let running = &mut self.running;
+        let ready = wait_for(PATIENCE, || {
+            if let Some(code) = running.exited()? {
+                bail!("it ended with code {code}");
+            }
+            let answers = |to: &SocketAddr| {
+                TcpStream::connect_timeout(to, Duration::from_millis(200)).is_ok()
+            };
+            Ok(fronts.iter().all(answers).then_some(()))
+        });
+        match ready {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => bail!(
+                "{} does not listen: {}",
+                self.kind.name(),
+                self.complaints()
+            ),
+            Err(error) => Err(error.context(format!(
+                "{} does not start: {}",
+                self.kind.name(),
+                self.complaints()
+            ))),
+        }
+    }
+
+    /// What the program said on its standard error and in its error log.
+    fn complaints(&self) -> String {
+        ["stderr.log", "error.log", "stdout.log"]
+            .map(|name| self.file(name))
+            .join("\n")
+    }
+
+    /// Which program this is.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where that route listens.
+    pub fn front(&self, route: Route) -> SocketAddr {
+        self.fronts[&route]
+    }
+
+    /// Process id of the (master) process.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// The processes that handle connections.
+    pub fn workers(&self) -> Vec<u32> {
+        match self.kind {
+            Kind::Nginx | Kind::Apache => children(self.pid()),
+            Kind::Haproxy | Kind::Envoy => vec![self.pid()],
+        }
+    }
+
+    /// Stops all workers where they are, until the guard is dropped. What happens on their sockets
+    /// meanwhile is seen by them at once afterwards, in the order in which it happened.
+    pub fn pause(&self) -> Result<Paused> {
+        let pids = self.workers();
+        for pid in &pids {
+            send(*pid, Signal::STOP)?;
+        }
+        let stopped = wait_for(PATIENCE, || {
+            Ok(pids
+                .iter()
+                .all(|pid| state(*pid) == Some('T'))
+                .then_some(()))
+        })?;
+        ensure!(stopped.is_some(), "the workers do not stop");
+        Ok(Paused { pids })
+    }
+
+    /// Sends the master process a signal (NGINX: `HUP` loads the configuration again).
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.signal(signal)
+    }
+
+    /// What the proxy logged about one request, found by its path and (Apache) its client address.
+    /// Waits up to `patience` for the access line, which comes last.
+    pub fn log_of(&self, path: &str, client: SocketAddr, patience: Duration) -> Result<RequestLog> {
+        let read = || match self.kind {
+            Kind::Nginx => nginx::log_of(&self.file("error.log"), &self.file("access.log"), path),
+            Kind::Haproxy => haproxy::log_of(&self.file("stdout.log"), path),
+            Kind::Envoy => envoy::log_of(&self.file("access.log"), path),
+            Kind::Apache => apache::log_of(
+                &self.file("error.log"),
+                &self.file("access.log"),
+                path,
+                client,
+            ),
+        };
+        let found = wait_for(patience, || {
+            Ok(Some(read()).filter(|log| log.access.is_some()))
+        })?;
+        Ok(found.unwrap_or_else(read))
+    }
+
+    fn file(&self, name: &str) -> String {
+        let bytes = fs::read(self.dir.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The directory with configuration and logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Workers that stand still until this is dropped.
+pub struct Paused {
+    pids: Vec<u32>,
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        for pid in &self.pids {
+            // Fails only for a worker that was ended meanwhile.
+            let _ = send(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// Lines of `text` that hold `key` followed by something that ends a path.
+fn lines_with<'t>(text: &'t str, key: &str) -> impl Iterator<Item = &'t str> {
+    text.lines().filter(move |line| {
+        line.match_indices(key).any(|(at, _)| {
+            let next = line[at + key.len()..].chars().next();
+            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '-' || c == '/')
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_not_found_inside_a_longer_one() {
+        let text = "GET /fin/1 HTTP\nGET /fin/12 HTTP\nGET /fin/1?a\n/fin/1/x\nx /fin/1\" y\n";
+        let found: Vec<_> = lines_with(text, "/fin/1").collect();
+        assert_eq!(found, ["GET /fin/1 HTTP", "GET /fin/1?a", "x /fin/1\" y"]);
+    }
+}

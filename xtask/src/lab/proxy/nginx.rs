@@ -1,0 +1,72 @@
+//! NGINX.
+
+use super::{RequestLog, Route, Spec, lines_with};
+
+pub(super) fn config(spec: &Spec<'_>) -> String {
+    let up = spec.upstreams;
+    let options = spec.options;
+    let (connect, response) = (options.connect_ms, options.response_ms);
+    let mut text = format!(
+        r#"user root;
+daemon off;
+worker_processes {workers};
+worker_rlimit_nofile 8192;
+pid {pid};
+error_log {error} info;
+events {{ worker_connections 4096; }}
+http {{
+  log_format lab escape=json '{{"time":"$time_iso8601","msec":"$msec","connection":"$connection",'
+    '"remote_addr":"$remote_addr","remote_port":"$remote_port","request":"$request","status":"$status",'
+    '"bytes":"$body_bytes_sent","request_time":"$request_time","upstream_addr":"$upstream_addr",'
+    '"upstream_status":"$upstream_status","upstream_connect_time":"$upstream_connect_time",'
+    '"upstream_header_time":"$upstream_header_time","upstream_response_time":"$upstream_response_time",'
+    '"upstream_bytes_received":"$upstream_bytes_received","upstream_bytes_sent":"$upstream_bytes_sent"}}';
+  access_log {access} lab;
+  client_body_temp_path {tmp}-body;
+  proxy_temp_path {tmp}-proxy;
+  fastcgi_temp_path {tmp}-fastcgi;
+  uwsgi_temp_path {tmp}-uwsgi;
+  scgi_temp_path {tmp}-scgi;
+  keepalive_requests 1000000;
+  large_client_header_buffers 4 128k;
+  proxy_connect_timeout {connect}ms;
+  proxy_read_timeout {response}ms;
+  proxy_send_timeout {response}ms;
+  proxy_http_version 1.1;
+  upstream fresh {{ server {main} max_fails=0; }}
+  upstream pooled {{ server {main} max_fails=0; keepalive 64; keepalive_requests 1000000; }}
+  upstream shared {{ server {main} max_fails=0; keepalive 64; keepalive_requests 1000000; }}
+  upstream retry {{ server {main} max_fails=0; server {second} backup; }}
+  upstream retry_refused {{ server {refused} max_fails=0; server {second} backup; }}
+  upstream refused {{ server {refused}; }}
+  upstream black_hole {{ server {black_hole}; }}
+  upstream nobody {{ server {main} down; server {second} down; }}
+"#,
+        workers = options.workers,
+        pid = spec.path("nginx.pid"),
+        error = spec.path("error.log"),
+        access = spec.path("access.log"),
+        tmp = spec.path("tmp"),
+        main = up.main,
+        second = up.second,
+        refused = up.refused,
+        black_hole = up.black_hole,
+    );
+    for (route, front) in spec.fronts {
+        let kept = matches!(route, Route::Pooled | Route::Shared);
+        let connection = if kept { "\"\"" } else { "close" };
+        text += &format!(
+            "  server {{ listen {front}; location / {{ \
+             proxy_set_header Connection {connection}; proxy_pass http://{}; }} }}\n",
+            route.name()
+        );
+    }
+    text + "}\n"
+}
+
+pub(super) fn log_of(error: &str, access: &str, path: &str) -> RequestLog {
+    RequestLog {
+        errors: lines_with(error, path).map(str::to_owned).collect(),
+        access: lines_with(access, path).next().map(str::to_owned),
+    }
+}
