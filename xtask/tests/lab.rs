@@ -1,12 +1,16 @@
 //! Does each fault, through each real proxy, give the status and the log line that the catalogue
 //! says? Needs root (packet filter, port ownership) and the four programs; without them the tests
 //! say so loudly and, under CI, fail.
+#![expect(
+    clippy::unwrap_used,
+    reason = "test helpers fail where they stand, like the tests"
+)]
 
-use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xtask::lab::client::{Client, ReplyEnd, Request};
 use xtask::lab::proxy::{Kind, Options, Route};
+use xtask::lab::ready;
 use xtask::lab::stand::Stand;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -17,27 +21,8 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// The stand, or `None` where this machine cannot have it.
 fn stand(kind: Kind) -> Option<Stand> {
-    let missing = if !rustix::process::geteuid().is_root() {
-        Some("not root".to_owned())
-    } else if kind.program().is_none() {
-        Some(format!("{} is not installed", kind.name()))
-    } else {
-        None
-    };
-    if let Some(reason) = missing {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "cannot run under CI: {reason}"
-        );
-        // Past the test harness, which hides what a passing test prints.
-        writeln!(
-            std::io::stderr(),
-            "\n*** SKIPPED, NOTHING WAS TESTED: {reason} ***\n"
-        )
-        .unwrap();
-        return None;
-    }
-    Some(Stand::start(kind, Options::default()).unwrap())
+    ready::or_skip(&ready::missing(&[kind]))
+        .then(|| Stand::start(kind, Options::default()).unwrap())
 }
 
 struct Row {

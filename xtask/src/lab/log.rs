@@ -127,9 +127,7 @@ impl RequestLog {
             &["connect-timeout"]
         } else if has("UF") {
             &["connect-refused"]
-        } else if has("UC") && details.contains("after_response_started") {
-            BODY_CUT
-        } else if has("UPE") && details.contains("after_response_started") {
+        } else if (has("UC") || has("UPE")) && details.contains("after_response_started") {
             BODY_CUT
         } else if has("UC") || has("UPE") {
             ENDED_EARLY

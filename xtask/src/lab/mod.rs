@@ -11,4 +11,5 @@ pub mod log;
 pub mod net;
 pub mod process;
 pub mod proxy;
+pub mod ready;
 pub mod stand;
