@@ -1,3 +1,7 @@
 //! The command `why502`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    why502::cli::main(std::env::args_os())
+}

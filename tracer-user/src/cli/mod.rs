@@ -1,1 +1,82 @@
-//! Command line: arguments and their conversion, one file per command.
+//! Command line: arguments, their conversion, and the way to each command.
+
+pub mod args;
+mod convert;
+pub mod error;
+mod generate;
+mod values;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use self::args::{Cli, Command, DoctorArgs, DoctorFormat, ReportArgs};
+use crate::capture::options::CaptureOptions;
+
+/// Does what the arguments say, and gives the exit code of the program: 0 it worked (also when the
+/// reader of the output left early), 2 wrong usage or an error, 1 only when `--fail-on` asked for it.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return answer_clap(&error),
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) if error::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            error::print(&error, io::stderr());
+            ExitCode::from(error::FAILED)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
+        Command::Report(args) => return report(&args),
+        Command::Doctor(args) => print(|out| doctor(&args, out))?,
+        Command::Completions { shell } => print(|out| Ok(generate::completions(shell, out)?))?,
+        Command::Man { command } => print(|out| generate::man(command.as_deref(), out))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn doctor(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let checkup = crate::doctor::examine()?;
+    match args.format {
+        DoctorFormat::Text => crate::doctor::text::write(&checkup, out)?,
+        DoctorFormat::Json => crate::doctor::json::write(&checkup, out)?,
+    }
+    Ok(())
+}
+
+fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!(
+        "cannot report on {}: report is not wired yet",
+        args.file.display()
+    )
+}
+
+/// Hands out standard output, and finds the errors that show only when the last bytes are written.
+fn print(
+    write: impl FnOnce(&mut io::BufWriter<io::StdoutLock<'static>>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    write(&mut out)?;
+    out.flush().context("cannot write to standard output")
+}
+
+/// Help and version are results; anything else that the parser says is an error.
+fn answer_clap(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        let _ = write!(io::stderr(), "why502: ");
+    }
+    match error.print() {
+        _ if error.use_stderr() => ExitCode::from(error::FAILED),
+        Err(write) if write.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(error::FAILED),
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}

@@ -25,6 +25,14 @@ const PROGRAMS: &[(&str, ProxyKind)] = &[
     ("httpd.worker", ProxyKind::Apache),
 ];
 
+/// The kinds that are known by name, in the order of [`ProxyKind`].
+pub const KNOWN_KINDS: [ProxyKind; 4] = [
+    ProxyKind::Nginx,
+    ProxyKind::Haproxy,
+    ProxyKind::Envoy,
+    ProxyKind::Apache,
+];
+
 /// The kind that a name on the command line means: `apache2` is Apache, `openresty` an NGINX, an
 /// unknown name a program of that name.
 pub fn kind_of_name(name: &str) -> ProxyKind {

@@ -16,9 +16,9 @@ use thiserror::Error;
 
 use crate::event::ProxyKind;
 
-pub use classify::{classify, kind_of_name};
+pub use classify::{KNOWN_KINDS, classify, kind_of_name};
 pub use listen::{Listener, listening_ports, socket_inodes};
-pub use process::{exe_path, program_name};
+pub use process::{exe_path, netns, program_name};
 
 /// Which processes to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub fn scan(selection: &Selection, root: &Path) -> Result<Vec<Found>, ScanError>
             Some(Found {
                 pid,
                 kind,
-                netns: process::netns(root, pid),
+                netns: netns(root, pid),
                 ppid,
             })
         })

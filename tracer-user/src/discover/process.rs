@@ -38,8 +38,8 @@ pub fn exe_path(root: &Path, pid: u32) -> Option<PathBuf> {
     })
 }
 
-/// Inode number of the network namespace.
-pub(super) fn netns(root: &Path, pid: u32) -> Option<u64> {
+/// Inode number of the network namespace; `None` when the process is gone or we may not look.
+pub fn netns(root: &Path, pid: u32) -> Option<u64> {
     let link = fs::read_link(root.join(pid.to_string()).join("ns/net")).ok()?;
     inode_of_link(link.to_str()?, "net:[")
 }

@@ -1,5 +1,6 @@
 //! Loads and attaches the kernel programs.
 
 pub mod features;
+pub mod preflight;
 pub mod problem;
 pub mod rights;

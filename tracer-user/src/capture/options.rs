@@ -1,0 +1,76 @@
+//! What a capture needs to know. The command line is turned into this once, in [`crate::cli`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::case::{Case, Outcome};
+use crate::discover::Selection;
+
+/// How results are written to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object at the end.
+    Json,
+    /// One JSON object a line, a case as soon as it is known.
+    Ndjson,
+}
+
+/// Which cases make the program exit with 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FailOn {
+    /// None.
+    #[default]
+    Never,
+    /// Every one.
+    AnyCase,
+    /// Those whose verdict is one of these rules.
+    Rules(Vec<String>),
+}
+
+impl FailOn {
+    /// Does this case make the program fail?
+    pub fn matches(&self, case: &Case) -> bool {
+        match self {
+            Self::Never => false,
+            Self::AnyCase => true,
+            Self::Rules(rules) => rules.iter().any(|rule| rule == case.verdict.rule),
+        }
+    }
+}
+
+/// One capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureOptions {
+    /// Which processes to trace.
+    pub selection: Selection,
+    /// End after this time; `None`: at Ctrl-C, or when `command` or `count` ends it.
+    pub duration: Option<Duration>,
+    /// End after this many cases.
+    pub count: Option<u64>,
+    /// Statuses that count as error responses, ascending. 499 stands for a request whose client
+    /// gave up before an answer, and never for a status on the wire.
+    pub statuses: Vec<u16>,
+    /// Outcomes to report, in the order of the contract.
+    pub outcomes: Vec<Outcome>,
+    /// Record every n-th healthy exchange; 0 none, 1 all.
+    pub sample_every: u32,
+    /// Bytes of each message head to keep.
+    pub snaplen: u16,
+    /// Recording to write.
+    pub write: Option<PathBuf>,
+    /// Form of the report on standard output.
+    pub format: Format,
+    /// Show the programs' own diagnostics on standard error.
+    pub verbose: bool,
+    /// What makes the exit code 1.
+    pub fail_on: FailOn,
+    /// Program and arguments to run; the capture ends when it does. Empty: none.
+    pub command: Vec<OsString>,
+    /// Size of the ring buffer, bytes; a power of two.
+    pub ring_bytes: u32,
+    /// Connections that can be open at once.
+    pub max_connections: u32,
+}

@@ -1,0 +1,244 @@
+//! What a user can type. Help, completions and the manual pages are made from this file; the doc
+//! comment of an option is its help.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::values;
+use crate::capture::options::FailOn;
+use crate::case::Outcome;
+
+/// Says which backend connection caused a 502, who ended it, how, and what to change
+///
+/// Watches a reverse proxy (NGINX, HAProxy, Envoy, Apache httpd, …) from the kernel while it works,
+/// and explains every 502, 503, 504, truncated or dropped response by the backend connection behind
+/// it. Needs no change to the proxy and no restart.
+#[derive(Debug, Parser)]
+#[command(name = "why502", version, max_term_width = 100, after_help = TOP_EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  why502 doctor                          can this machine be traced? (no root needed)
+  sudo why502 capture                    trace the proxies found here until Ctrl-C
+  sudo why502 capture --duration 30s -w incident.w502
+  why502 report incident.w502            the same report again, anywhere
+
+Results go to standard output, everything else to standard error.
+Exit code: 0 it worked; 2 wrong usage or an error; 1 only with --fail-on.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace the proxies of this host and explain their failed responses (needs root)
+    ///
+    /// Finds the proxies, loads the kernel programs, waits for failures, and writes a report when it
+    /// ends: at Ctrl-C, after --duration, after --count cases, or when the given command ends.
+    /// Nothing on the host is changed, and nothing stays behind.
+    #[command(after_help = CAPTURE_EXAMPLES)]
+    Capture(Box<CaptureArgs>),
+
+    /// Report on a recording that `capture -w` wrote
+    ///
+    /// Gives the same result as the capture itself did, on any machine and without root.
+    Report(ReportArgs),
+
+    /// Tell what this machine can and cannot observe
+    ///
+    /// Looks at the kernel, our rights, and the proxies that run here. Loads nothing for longer than
+    /// a moment, changes nothing, and works without root, though it sees more with it. Exits with 0
+    /// also when a capture would not work: the report says so.
+    Doctor(DoctorArgs),
+
+    /// Print the completion script for a shell
+    ///
+    /// For bash: why502 completions bash > /etc/bash_completion.d/why502
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+
+    /// Print a manual page
+    ///
+    /// To read one: why502 man capture | man -l -
+    Man {
+        /// The command that the page is about; without one, the whole program.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
+}
+
+const CAPTURE_EXAMPLES: &str = "\
+Examples:
+  sudo why502 capture
+      Trace every NGINX, HAProxy, Envoy and Apache found, until Ctrl-C.
+  sudo why502 capture --duration 5m -w incident.w502
+      Five minutes, kept in a file to look at later or to attach to a ticket.
+  sudo why502 capture --proxy gunicorn --pid 1234
+      A program that is not known by name, and one process with its children.
+  sudo why502 capture --fail-on case -- ./load-test.sh
+      Trace while the command runs; exit 1 if any response failed.
+  sudo why502 capture --format ndjson | jq -c 'select(.type == \"case\")'
+      Each case as it happens, for other programs.";
+
+/// Options of `capture`.
+#[derive(Args, Debug)]
+pub struct CaptureArgs {
+    /// End after this time, for example 30s, 5m or 1h 30m
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "When to end")]
+    pub duration: Option<Duration>,
+
+    /// End after this many cases
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "When to end")]
+    pub count: Option<u64>,
+
+    /// Trace this process and its descendants; can be given several times
+    ///
+    /// Without --proxy, only the processes named here are traced. The processes that are alive at
+    /// the start count, and their children from then on.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), help_heading = "What to trace")]
+    pub pid: Vec<u32>,
+
+    /// Trace proxies of this kind; can be given several times
+    ///
+    /// One of auto (all that are known), nginx, haproxy, envoy, apache, or the name of any other
+    /// program that accepts and makes HTTP connections. A name is compared with the file name of the
+    /// executable and with the command name.
+    #[arg(long, value_name = "auto|nginx|haproxy|envoy|apache|NAME", value_parser = values::proxy_name, help_heading = "What to trace")]
+    pub proxy: Vec<String>,
+
+    /// Where this host stands: the proxy itself, or a backend behind one
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ROLE",
+        default_value = "auto",
+        help_heading = "What to trace"
+    )]
+    pub role: RoleArg,
+
+    /// Statuses that count as a failed response when the proxy sends them
+    ///
+    /// With 499 in the list, requests whose client gave up before an answer are reported too (no
+    /// such status is ever sent).
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(100..=599), default_value = "502,503,504", help_heading = "What to report")]
+    pub status: Vec<u16>,
+
+    /// Report only these outcomes [default: all of them]
+    ///
+    /// error-response: the proxy answered with a status of --status. truncated: the response began
+    /// and was cut. dropped: the client connection ended without a response. masked: a retry hid the
+    /// failure from the client.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = values::outcome(), hide_possible_values = true, help_heading = "What to report")]
+    pub outcome: Vec<Outcome>,
+
+    /// Record every healthy exchange too
+    ///
+    /// Costs more: without this, healthy traffic is only counted, in the kernel.
+    #[arg(long, conflicts_with = "sample", help_heading = "What to report")]
+    pub all: bool,
+
+    /// Record this share of the healthy exchanges: 1/100, 0.01, or 100 for one in 100
+    #[arg(long, value_name = "RATE", value_parser = values::sample_every, help_heading = "What to report")]
+    pub sample: Option<u32>,
+
+    /// Keep at most this many first bytes of each request and response head, 64 to 1024
+    ///
+    /// The method, path and request id of a case come from them. Reports never show the query
+    /// string.
+    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=1024), help_heading = "What to report")]
+    pub snaplen: u16,
+
+    /// Write a recording that `why502 report` can read; created with mode 0600
+    #[arg(short = 'w', long = "write", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub write: Option<PathBuf>,
+
+    /// Form of the report on standard output
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub format: ReportFormat,
+
+    /// Show what the kernel programs say about their own work, on standard error
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+
+    /// Exit with 1 if this was found: `case` for any case, or a list of rules
+    #[arg(long, value_name = "case|RULE,…", value_parser = values::fail_on, help_heading = "Output")]
+    pub fail_on: Option<FailOn>,
+
+    /// Size of the ring buffer between kernel and program, bytes; a power of two
+    #[arg(long, value_name = "BYTES", hide = true, default_value_t = 8 << 20, value_parser = values::ring_bytes)]
+    pub ring_bytes: u32,
+
+    /// Connections that can be open at once
+    #[arg(long, value_name = "N", hide = true, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub max_connections: u32,
+
+    /// Run this command, and end the capture when it ends
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The recording
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Form of the report on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Form of the report on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: DoctorFormat,
+}
+
+/// Where this host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// As proxy: the only role of this version
+    Auto,
+    /// The proxy runs here
+    Proxy,
+    /// A backend runs here, the proxy elsewhere (not in this version)
+    Backend,
+}
+
+/// Forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Text,
+    /// One JSON object at the end
+    Json,
+    /// One JSON object a line, each as soon as it is known
+    Ndjson,
+}
+
+/// Forms of what `doctor` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}

@@ -1,0 +1,273 @@
+//! From what was typed to what the program needs: the one place where the two meet.
+
+use super::args::{CaptureArgs, ReportFormat, RoleArg};
+use super::error::UsageError;
+use crate::capture::options::{CaptureOptions, Format};
+use crate::case::Outcome;
+use crate::discover::{KNOWN_KINDS, Kinds, Selection, kind_of_name};
+
+impl From<ReportFormat> for Format {
+    fn from(format: ReportFormat) -> Self {
+        match format {
+            ReportFormat::Text => Self::Text,
+            ReportFormat::Json => Self::Json,
+            ReportFormat::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+impl TryFrom<CaptureArgs> for CaptureOptions {
+    type Error = UsageError;
+
+    fn try_from(args: CaptureArgs) -> Result<Self, UsageError> {
+        if args.role == RoleArg::Backend {
+            return Err(UsageError::new(
+                "--role backend is not available in this version",
+                "run why502 on the host of the proxy",
+            ));
+        }
+        Ok(Self {
+            selection: selection(&args.proxy, args.pid),
+            duration: args.duration,
+            count: args.count,
+            statuses: sorted(args.status),
+            outcomes: outcomes(&args.outcome),
+            sample_every: if args.all {
+                1
+            } else {
+                args.sample.unwrap_or(0)
+            },
+            snaplen: args.snaplen,
+            write: args.write,
+            format: args.format.into(),
+            verbose: args.verbose,
+            fail_on: args.fail_on.unwrap_or_default(),
+            command: args.command,
+            ring_bytes: args.ring_bytes,
+            max_connections: args.max_connections,
+        })
+    }
+}
+
+/// `auto` beside other names, or beside --pid, means "and all that are known".
+fn selection(names: &[String], mut pids: Vec<u32>) -> Selection {
+    let mut kinds = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "auto" => kinds.extend(KNOWN_KINDS),
+            name => kinds.push(kind_of_name(name)),
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    pids.sort_unstable();
+    pids.dedup();
+    let only_auto = names.iter().all(|name| name == "auto");
+    Selection {
+        kinds: if names.is_empty() || only_auto && pids.is_empty() {
+            Kinds::Auto
+        } else {
+            Kinds::Only(kinds)
+        },
+        pids,
+    }
+}
+
+/// None named means all; the order is that of the contract.
+fn outcomes(named: &[Outcome]) -> Vec<Outcome> {
+    Outcome::ALL
+        .into_iter()
+        .filter(|outcome| named.is_empty() || named.contains(outcome))
+        .collect()
+}
+
+fn sorted(mut statuses: Vec<u16>) -> Vec<u16> {
+    statuses.sort_unstable();
+    statuses.dedup();
+    statuses
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser as _;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+    use crate::capture::options::FailOn;
+    use crate::event::ProxyKind;
+
+    fn parse(line: &str) -> Result<CaptureOptions, String> {
+        let words = ["why502", "capture"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Capture(args) = cli.command else {
+            return Err("not a capture".into());
+        };
+        CaptureOptions::try_from(*args).map_err(|error| error.to_string())
+    }
+
+    fn defaults() -> CaptureOptions {
+        CaptureOptions {
+            selection: Selection::default(),
+            duration: None,
+            count: None,
+            statuses: vec![502, 503, 504],
+            outcomes: Outcome::ALL.to_vec(),
+            sample_every: 0,
+            snaplen: 512,
+            write: None,
+            format: Format::Text,
+            verbose: false,
+            fail_on: FailOn::Never,
+            command: vec![],
+            ring_bytes: 8 << 20,
+            max_connections: 131_072,
+        }
+    }
+
+    fn selecting(kinds: Kinds, pids: &[u32]) -> CaptureOptions {
+        CaptureOptions {
+            selection: Selection {
+                kinds,
+                pids: pids.to_vec(),
+            },
+            ..defaults()
+        }
+    }
+
+    /// This text gives exactly this configuration.
+    #[test]
+    fn options() {
+        let other = |name: &str| ProxyKind::Other(name.into());
+        let table = [
+            ("", defaults()),
+            (
+                "--duration 30s --count 3",
+                CaptureOptions {
+                    duration: Some(Duration::from_secs(30)),
+                    count: Some(3),
+                    ..defaults()
+                },
+            ),
+            ("--proxy auto --role proxy", defaults()),
+            (
+                "--pid 20 --pid 10 --pid 20",
+                selecting(Kinds::Auto, &[10, 20]),
+            ),
+            (
+                "--proxy httpd --proxy nginx --proxy openresty",
+                selecting(Kinds::Only(vec![ProxyKind::Nginx, ProxyKind::Apache]), &[]),
+            ),
+            (
+                "--proxy gunicorn --pid 7",
+                selecting(Kinds::Only(vec![other("gunicorn")]), &[7]),
+            ),
+            (
+                "--proxy auto --pid 7",
+                selecting(Kinds::Only(KNOWN_KINDS.to_vec()), &[7]),
+            ),
+            (
+                "--proxy auto --proxy caddy",
+                selecting(
+                    Kinds::Only(KNOWN_KINDS.into_iter().chain([other("caddy")]).collect()),
+                    &[],
+                ),
+            ),
+            (
+                "--status 504,502,504,499",
+                CaptureOptions {
+                    statuses: vec![499, 502, 504],
+                    ..defaults()
+                },
+            ),
+            (
+                "--outcome masked,dropped,masked",
+                CaptureOptions {
+                    outcomes: vec![Outcome::Dropped, Outcome::Masked],
+                    ..defaults()
+                },
+            ),
+            (
+                "--all",
+                CaptureOptions {
+                    sample_every: 1,
+                    ..defaults()
+                },
+            ),
+            (
+                "--sample 1/100 --snaplen 1024",
+                CaptureOptions {
+                    sample_every: 100,
+                    snaplen: 1024,
+                    ..defaults()
+                },
+            ),
+            (
+                "-w out.w502 --format ndjson -v",
+                CaptureOptions {
+                    write: Some("out.w502".into()),
+                    format: Format::Ndjson,
+                    verbose: true,
+                    ..defaults()
+                },
+            ),
+            (
+                "--fail-on keepalive-race",
+                CaptureOptions {
+                    fail_on: FailOn::Rules(vec!["keepalive-race".into()]),
+                    ..defaults()
+                },
+            ),
+            (
+                "--fail-on case --format json -- curl --all http://127.0.0.1/",
+                CaptureOptions {
+                    fail_on: FailOn::AnyCase,
+                    format: Format::Json,
+                    command: ["curl", "--all", "http://127.0.0.1/"]
+                        .map(Into::into)
+                        .into(),
+                    ..defaults()
+                },
+            ),
+            (
+                "--ring-bytes 65536 --max-connections 100",
+                CaptureOptions {
+                    ring_bytes: 65536,
+                    max_connections: 100,
+                    ..defaults()
+                },
+            ),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_what_is_wrong() {
+        let table = [
+            ("--role backend", "not available in this version"),
+            ("--all --sample 10", "cannot be used with"),
+            ("--status 600", "600"),
+            ("--status 50x", "50x"),
+            ("--outcome lost", "possible values: error-response"),
+            ("--snaplen 2048", "2048"),
+            ("--pid 0", "0"),
+            ("--count 0", "0"),
+            ("--duration 30", "unit"),
+            ("--sample 0", "no share"),
+            ("--proxy /usr/sbin/nginx", "without its directory"),
+            ("--format xml", "possible values: text, json, ndjson"),
+            ("--log access.log", "--log"),
+            ("--html report.html", "--html"),
+            ("stray", "stray"),
+        ];
+        for (line, word) in table {
+            let message = parse(line).unwrap_err();
+            assert!(message.contains(word), "{line}: {message}");
+        }
+    }
+}

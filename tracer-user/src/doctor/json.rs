@@ -1,0 +1,293 @@
+//! The checkup for programs: one JSON object, described in `docs/doctor-json.md`. Fields are only
+//! ever added; what is unknown is absent.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Checkup;
+use crate::kernel::features::Btf;
+use crate::kernel::preflight::Programs;
+use crate::kernel::rights::Capability;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    version: &'static str,
+    host: &'a str,
+    outlook: &'static str,
+    problems: Vec<ProblemRow>,
+    kernel: Kernel<'a>,
+    programs: Part<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial_load: Option<Part<'a>>,
+    hooks: Vec<HookRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_pt_regs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp_iterator: Option<bool>,
+    reset_reasons: Vec<&'a str>,
+    rights: Rights,
+    proxies: Vec<ProxyRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProblemRow {
+    severity: &'static str,
+    what: String,
+    remedy: String,
+}
+
+#[derive(Serialize)]
+struct Kernel<'a> {
+    release: &'a str,
+    machine: &'a str,
+    btf: Part<'a>,
+}
+
+/// Something that is all right, or why not.
+#[derive(Serialize)]
+struct Part<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+impl<'a> Part<'a> {
+    const OK: Self = Self {
+        ok: true,
+        why: None,
+    };
+
+    fn not(why: &'a str) -> Self {
+        Self {
+            ok: false,
+            why: Some(why),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct HookRow {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<bool>,
+    required: bool,
+    without: &'static str,
+}
+
+#[derive(Serialize)]
+struct Rights {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<CapabilityRow>>,
+    lockdown: &'static str,
+    seccomp_filter: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unprivileged_bpf_disabled: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_user_namespace: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_pid_namespace: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct CapabilityRow {
+    name: &'static str,
+    held: bool,
+    purpose: &'static str,
+}
+
+#[derive(Serialize)]
+struct ProxyRow<'a> {
+    kind: &'a str,
+    master: u32,
+    workers: &'a [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_namespace: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_network_namespace: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listening: Option<Vec<String>>,
+}
+
+/// Writes the object and a line feed.
+pub fn write(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &document(checkup))?;
+    writeln!(out)
+}
+
+fn document(checkup: &Checkup) -> Document<'_> {
+    let features = &checkup.preflight.features;
+    Document {
+        schema: "why502-doctor/1",
+        version: env!("CARGO_PKG_VERSION"),
+        host: &checkup.host,
+        outlook: checkup.outlook().name(),
+        problems: checkup
+            .problems()
+            .into_iter()
+            .map(|problem| ProblemRow {
+                severity: problem.severity.name(),
+                what: problem.what,
+                remedy: problem.remedy,
+            })
+            .collect(),
+        kernel: Kernel {
+            release: &features.release,
+            machine: &features.machine,
+            btf: match &features.btf {
+                Btf::Present => Part::OK,
+                Btf::Absent => Part::not("this kernel was built without it"),
+                Btf::Unreadable(why) => Part::not(why),
+            },
+        },
+        programs: match &checkup.preflight.programs {
+            Programs::Built => Part::OK,
+            Programs::LeftOut(why) => Part::not(why),
+        },
+        trial_load: checkup.trial.as_ref().map(|trial| match trial {
+            Ok(()) => Part::OK,
+            Err(why) => Part::not(why),
+        }),
+        hooks: features
+            .hooks
+            .iter()
+            .map(|&(hook, found)| HookRow {
+                name: hook.name,
+                found,
+                required: hook.required,
+                without: hook.without,
+            })
+            .collect(),
+        task_pt_regs: features.task_pt_regs,
+        tcp_iterator: features.tcp_iterator,
+        reset_reasons: features
+            .reset_reasons
+            .iter()
+            .map(|(_, name)| name.as_str())
+            .collect(),
+        rights: rights(checkup),
+        proxies: checkup
+            .proxies
+            .iter()
+            .map(|proxy| ProxyRow {
+                kind: proxy.kind.name(),
+                master: proxy.master,
+                workers: &proxy.workers,
+                executable: proxy
+                    .executable
+                    .as_ref()
+                    .map(|path| path.to_string_lossy().into_owned()),
+                network_namespace: proxy.netns,
+                own_network_namespace: proxy
+                    .netns
+                    .zip(checkup.own_netns)
+                    .map(|(theirs, ours)| theirs == ours),
+                listening: (proxy.sockets_seen || !proxy.listening.is_empty())
+                    .then(|| proxy.listening.iter().map(ToString::to_string).collect()),
+            })
+            .collect(),
+    }
+}
+
+fn rights(checkup: &Checkup) -> Rights {
+    let rights = &checkup.preflight.rights;
+    Rights {
+        capabilities: rights.effective.map(|_| {
+            Capability::ALL
+                .into_iter()
+                .map(|capability| CapabilityRow {
+                    name: capability.name(),
+                    held: rights.has(capability),
+                    purpose: capability.purpose(),
+                })
+                .collect()
+        }),
+        lockdown: rights.lockdown.name(),
+        seccomp_filter: rights.seccomp_filter,
+        unprivileged_bpf_disabled: rights.unprivileged_bpf_disabled,
+        host_user_namespace: rights.host_users,
+        host_pid_namespace: rights.host_pids,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::fixture;
+    use super::*;
+
+    fn json(checkup: &Checkup) -> Value {
+        let mut out = Vec::new();
+        write(checkup, &mut out).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn values() {
+        let value = json(&fixture::healthy());
+        assert_eq!(value["outlook"], "works");
+        assert_eq!(value["kernel"]["btf"]["ok"], true);
+        assert_eq!(value["proxies"][0]["workers"][1], 12);
+        assert_eq!(value["proxies"][0]["listening"][1], "[::]:80");
+        assert_eq!(value["proxies"][1]["own_network_namespace"], false);
+        assert_eq!(value["proxies"][1]["listening"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn what_is_unknown_is_absent() {
+        let value = json(&fixture::without_root());
+        assert_eq!(value["outlook"], "impossible");
+        assert_eq!(value["problems"][0]["severity"], "blocks");
+        assert!(value.get("trial_load").is_none());
+        for key in ["executable", "network_namespace", "listening"] {
+            assert!(value["proxies"][0].get(key).is_none(), "{key}");
+        }
+    }
+
+    /// Every field is described in the document, by its path.
+    #[test]
+    fn fields_are_documented() {
+        fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+            match value {
+                Value::Object(map) => {
+                    for (key, value) in map {
+                        let path = if at.is_empty() {
+                            key.clone()
+                        } else {
+                            format!("{at}.{key}")
+                        };
+                        found.insert(path.clone());
+                        paths(value, &path, found);
+                    }
+                }
+                Value::Array(items) => {
+                    for item in items {
+                        paths(item, &format!("{at}[]"), found);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let document = include_str!("../../../docs/doctor-json.md");
+        let mut refused = fixture::healthy();
+        refused.trial = Some(Err("no".into()));
+        let mut found = BTreeSet::new();
+        paths(&json(&refused), "", &mut found);
+        let described: BTreeSet<String> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .map(str::to_owned)
+            .collect();
+        let missing: Vec<_> = found.difference(&described).collect();
+        assert!(
+            missing.is_empty(),
+            "not in docs/doctor-json.md: {missing:?}"
+        );
+    }
+}

@@ -1,0 +1,293 @@
+//! The checkup for people.
+
+use std::io::{self, Write};
+
+use super::{Checkup, Outlook, ProxyGroup};
+use crate::kernel::features::{Btf, Features};
+use crate::kernel::preflight::Programs;
+use crate::kernel::problem::{Problem, Severity};
+use crate::kernel::rights::{Capability, Rights};
+use crate::printable::printable;
+
+/// Longest text that another program chose (paths, host names), characters.
+const FOREIGN_MAX: usize = 200;
+/// Workers listed by id before the rest is only counted.
+const WORKERS_MAX: usize = 12;
+
+/// Writes the whole checkup, the verdict first.
+pub fn write(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
+    let problems = checkup.problems();
+    verdict(checkup.outlook(), &problems, out)?;
+    writeln!(out)?;
+    kernel(checkup, out)?;
+    hooks(&checkup.preflight.features, out)?;
+    rights(&checkup.preflight.rights, out)?;
+    proxies(checkup, out)
+}
+
+fn verdict(outlook: Outlook, problems: &[Problem], out: &mut impl Write) -> io::Result<()> {
+    let headline = match outlook {
+        Outlook::Works => "A capture will work on this machine.",
+        Outlook::Limited => "A capture will work on this machine, with limits:",
+        Outlook::Impossible => "A capture will not work:",
+    };
+    writeln!(out, "{headline}")?;
+    for problem in problems {
+        // When nothing works, what would merely be less is marked so that the order to act is clear.
+        let mark = match (outlook, problem.severity) {
+            (Outlook::Impossible, Severity::Limits) => "also, a limit: ",
+            _ => "",
+        };
+        writeln!(out, "  - {mark}{}", problem.what)?;
+        writeln!(out, "    do: {}", problem.remedy)?;
+    }
+    Ok(())
+}
+
+fn kernel(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
+    let features = &checkup.preflight.features;
+    writeln!(
+        out,
+        "Host         {}",
+        printable(&checkup.host, FOREIGN_MAX)
+    )?;
+    writeln!(
+        out,
+        "Kernel       {} {}",
+        printable(&features.release, FOREIGN_MAX),
+        printable(&features.machine, FOREIGN_MAX)
+    )?;
+    let btf = match &features.btf {
+        Btf::Present => "found".to_owned(),
+        Btf::Absent => "missing".to_owned(),
+        Btf::Unreadable(why) => format!("cannot be read: {why}"),
+    };
+    writeln!(out, "Type info    {btf}")?;
+    let programs = match &checkup.preflight.programs {
+        Programs::Built => "in this build".to_owned(),
+        Programs::LeftOut(why) => format!("not in this build: {why}"),
+    };
+    writeln!(out, "Programs     {programs}")?;
+    let trial = match &checkup.trial {
+        Some(Ok(())) => "the kernel took an empty program".to_owned(),
+        Some(Err(why)) => format!("refused: {why}"),
+        None => "not tried, for lack of rights".to_owned(),
+    };
+    writeln!(out, "Trial load   {trial}")?;
+    writeln!(
+        out,
+        "Lockdown     {}",
+        checkup.preflight.rights.lockdown.name()
+    )
+}
+
+fn hooks(features: &Features, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nHooks")?;
+    let mut line = |name: &str, found: Option<bool>, without: &str| match found {
+        Some(true) => writeln!(out, "  found    {name}"),
+        Some(false) => writeln!(out, "  missing  {name}: {without}"),
+        None => writeln!(out, "  unknown  {name}"),
+    };
+    for (hook, found) in &features.hooks {
+        line(hook.name, *found, hook.without)?;
+    }
+    line(
+        "bpf_task_pt_regs (helper)",
+        features.task_pt_regs,
+        "the first bytes of messages, and so the status, cannot be read",
+    )?;
+    line(
+        "tcp (iterator)",
+        features.tcp_iterator,
+        "connections that are open before the start are not known",
+    )?;
+    let reasons = match features.reset_reasons.len() {
+        0 => "  none     reasons of resets: this kernel does not name why it sends one".to_owned(),
+        count => format!("  found    {count} reasons of resets, by name"),
+    };
+    writeln!(out, "{reasons}")
+}
+
+fn rights(rights: &Rights, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nRights")?;
+    for capability in Capability::ALL {
+        let held = match (rights.effective, rights.has(capability)) {
+            (None, _) => "?  ",
+            (_, true) => "yes",
+            (_, false) => "no ",
+        };
+        writeln!(
+            out,
+            "  {held}  {:<20} {}",
+            capability.name(),
+            capability.purpose()
+        )?;
+    }
+    match rights.unprivileged_bpf_disabled {
+        Some(0) => writeln!(
+            out,
+            "  Unprivileged programs are allowed here; tracing needs the rights above all the same."
+        ),
+        Some(_) => writeln!(
+            out,
+            "  Unprivileged programs are off, as they should be; tracing does not use them."
+        ),
+        None => Ok(()),
+    }
+}
+
+fn proxies(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nProxies")?;
+    if checkup.proxies.is_empty() {
+        return writeln!(
+            out,
+            "  none found. Known by name: NGINX (OpenResty, Angie, Tengine), HAProxy, Envoy, Apache httpd.\n  Any other: why502 capture --proxy NAME, or --pid PID."
+        );
+    }
+    for proxy in &checkup.proxies {
+        proxy_lines(proxy, checkup.own_netns, out)?;
+    }
+    Ok(())
+}
+
+fn proxy_lines(proxy: &ProxyGroup, own: Option<u64>, out: &mut impl Write) -> io::Result<()> {
+    let path = proxy
+        .executable
+        .as_ref()
+        .map_or("(path not visible without rights)".into(), |path| {
+            printable(&path.to_string_lossy(), FOREIGN_MAX)
+        });
+    let name = printable(proxy.kind.name(), FOREIGN_MAX);
+    writeln!(out, "  {name}  {path}")?;
+    writeln!(out, "    processes  {}", processes(proxy))?;
+    let listening = match (proxy.listening.as_slice(), proxy.sockets_seen) {
+        ([], true) => "on no TCP port".to_owned(),
+        ([], false) => "not visible without rights".to_owned(),
+        (addresses, _) => addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    writeln!(out, "    listens    {listening}")?;
+    match (proxy.netns, own) {
+        (Some(theirs), Some(ours)) if theirs != ours => writeln!(
+            out,
+            "    network    namespace {theirs}, not ours ({ours}): a container; it is traced all the same"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn processes(proxy: &ProxyGroup) -> String {
+    let master = proxy.master;
+    if proxy.workers.is_empty() {
+        return master.to_string();
+    }
+    let shown: Vec<String> = proxy
+        .workers
+        .iter()
+        .take(WORKERS_MAX)
+        .map(ToString::to_string)
+        .collect();
+    let more = match proxy.workers.len().saturating_sub(WORKERS_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{master}, workers {}{more}", shown.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    fn text(checkup: &Checkup) -> String {
+        let mut out = Vec::new();
+        write(checkup, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_healthy_host() {
+        assert_eq!(
+            text(&fixture::healthy()),
+            "\
+A capture will work on this machine.
+
+Host         edge-1
+Kernel       6.12.1 x86_64
+Type info    found
+Programs     in this build
+Trial load   the kernel took an empty program
+Lockdown     none
+
+Hooks
+  found    sock_send_length
+  found    sock_recv_length
+  found    inet_sock_set_state
+  found    tcp_send_reset
+  found    tcp_receive_reset
+  found    tcp_retransmit_skb
+  found    tcp_destroy_sock
+  found    inet_sk_error_report
+  found    sched_process_fork
+  found    sched_process_exec
+  found    sched_process_exit
+  found    bpf_task_pt_regs (helper)
+  found    tcp (iterator)
+  found    1 reasons of resets, by name
+
+Rights
+  yes  CAP_BPF              load the kernel programs
+  yes  CAP_PERFMON          attach to tracepoints and read kernel memory
+  yes  CAP_SYS_ADMIN        stands in for CAP_BPF and CAP_PERFMON; kernels before 5.8 need it
+  yes  CAP_SYS_PTRACE       see the program and the namespaces of other users' processes
+  yes  CAP_DAC_READ_SEARCH  list the sockets of other users' processes
+  Unprivileged programs are off, as they should be; tracing does not use them.
+
+Proxies
+  nginx  /usr/sbin/nginx
+    processes  10, workers 11 12
+    listens    0.0.0.0:80 [::]:80
+  envoy  /opt/e\\x1b[31mvil/envoy
+    processes  20
+    listens    on no TCP port
+    network    namespace 77, not ours (1): a container; it is traced all the same
+"
+        );
+    }
+
+    #[test]
+    fn what_to_do_comes_first() {
+        let text = text(&fixture::without_root());
+        assert!(
+            text.starts_with(
+                "A capture will not work:\n  - no right to load kernel programs: CAP_BPF and CAP_PERFMON missing\n    do: run with sudo"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("  - also, a limit: no right to look into"),
+            "{text}"
+        );
+        assert!(text.contains("not tried, for lack of rights"));
+        assert!(text.contains("listens    not visible without rights"));
+        assert!(!text.contains("on no TCP port"), "absence is not known");
+    }
+
+    #[test]
+    fn many_workers_are_counted() {
+        let mut checkup = fixture::healthy();
+        checkup.proxies[0].workers = (100..200).collect();
+        let text = text(&checkup);
+        assert!(text.contains("110 111 and 88 more\n"), "{text}");
+    }
+
+    #[test]
+    fn no_proxy_is_explained() {
+        let mut checkup = fixture::healthy();
+        checkup.proxies.clear();
+        assert!(text(&checkup).contains("none found"));
+    }
+}
