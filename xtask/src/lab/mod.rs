@@ -5,7 +5,9 @@
 //! gone when its owner is dropped.
 
 pub mod backend;
+pub mod capture;
 pub mod client;
+pub mod demo;
 pub mod fault;
 pub mod log;
 pub mod net;

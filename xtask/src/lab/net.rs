@@ -2,7 +2,7 @@
 //! FINs of a backend.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -85,27 +85,23 @@ impl Drop for Filter {
     }
 }
 
-/// An address where SYNs vanish.
+/// Where SYNs vanish while a [`BlackHole`] exists. Nobody listens there.
+pub const BLACK_HOLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77)), 9);
+
+/// Makes [`BLACK_HOLE`] swallow SYNs, until dropped.
 pub struct BlackHole {
-    addr: SocketAddr,
     _filter: Filter,
 }
 
 impl BlackHole {
-    /// Makes one on 127.0.0.77, where nobody else listens.
+    /// Needs root and `nft`.
     pub fn new() -> Result<Self> {
-        let addr = SocketAddr::from(([127, 0, 0, 77], 9));
-        let filter =
-            Filter::drop_input(&format!("ip daddr {} tcp dport {}", addr.ip(), addr.port()))?;
-        Ok(Self {
-            addr,
-            _filter: filter,
-        })
-    }
-
-    /// Its address.
-    pub const fn addr(&self) -> SocketAddr {
-        self.addr
+        let filter = Filter::drop_input(&format!(
+            "ip daddr {} tcp dport {}",
+            BLACK_HOLE.ip(),
+            BLACK_HOLE.port()
+        ))?;
+        Ok(Self { _filter: filter })
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::backend::Backend;
 use super::client::{Client, Reply, Request};
 use super::log::RequestLog;
-use super::net::{BlackHole, Filter, RefusedPort};
+use super::net::{self, BlackHole, Filter, RefusedPort};
 use super::process::wait_for;
 use super::proxy::{Kind, Options, Proxy, Route, Upstreams};
 
@@ -22,28 +22,36 @@ pub struct Behind {
     pub second: Backend,
     /// Refuses.
     pub refused: RefusedPort,
-    /// Never answers.
-    pub black_hole: BlackHole,
+    /// Makes the black hole one. Without it, its address refuses.
+    _black_hole: Option<BlackHole>,
 }
 
 impl Behind {
-    /// Starts both backends and sets up the two bad addresses. Needs root for the latter.
+    /// Starts both backends and sets up the two bad addresses. Needs root and `nft`.
     pub fn start() -> Result<Self> {
+        Ok(Self {
+            _black_hole: Some(BlackHole::new()?),
+            ..Self::without_filter()?
+        })
+    }
+
+    /// The same without the black hole: leaves the packet filter alone.
+    pub fn without_filter() -> Result<Self> {
         Ok(Self {
             main: Backend::start()?,
             second: Backend::start()?,
             refused: RefusedPort::new()?,
-            black_hole: BlackHole::new()?,
+            _black_hole: None,
         })
     }
 
     /// Their addresses.
-    pub const fn upstreams(&self) -> Upstreams {
+    pub fn upstreams(&self) -> Upstreams {
         Upstreams {
             main: self.main.addr(),
             second: self.second.addr(),
             refused: self.refused.addr(),
-            black_hole: self.black_hole.addr(),
+            black_hole: net::BLACK_HOLE,
         }
     }
 }
@@ -68,7 +76,11 @@ pub struct Met {
 impl Stand {
     /// Starts everything.
     pub fn start(kind: Kind, options: Options) -> Result<Self> {
-        let behind = Behind::start()?;
+        Self::with(kind, options, Behind::start()?)
+    }
+
+    /// Starts a proxy in front of that.
+    pub fn with(kind: Kind, options: Options, behind: Behind) -> Result<Self> {
         let proxy = Proxy::start(kind, behind.upstreams(), options)?;
         Ok(Self { proxy, behind })
     }
@@ -120,9 +132,21 @@ impl Stand {
         warm_up: &Request<'_>,
         request: &Request<'_>,
     ) -> Result<Met> {
+        self.race_paused_after(Duration::ZERO, route, warm_up, request)
+    }
+
+    /// The same after the connection was idle for that long.
+    pub fn race_paused_after(
+        &self,
+        idle: Duration,
+        route: Route,
+        warm_up: &Request<'_>,
+        request: &Request<'_>,
+    ) -> Result<Met> {
         let mut client = Client::connect(self.proxy.front(route))?;
         let warm = client.send(warm_up)?;
         anyhow::ensure!(warm.complete, "the warm-up failed: {warm:?}");
+        std::thread::sleep(idle);
         let paused = self.proxy.pause()?;
         client.write(request)?;
         std::thread::sleep(Duration::from_millis(20));

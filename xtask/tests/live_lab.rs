@@ -21,8 +21,7 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// The stand, or `None` where this machine cannot have it.
 fn stand(kind: Kind) -> Option<Stand> {
-    ready::or_skip(&ready::missing(&[kind]))
-        .then(|| Stand::start(kind, Options::default()).unwrap())
+    ready::or_skip(&[kind]).then(|| Stand::start(kind, Options::default()).unwrap())
 }
 
 struct Row {
