@@ -1,0 +1,184 @@
+//! Statements that verdicts rest on.
+
+use super::errno;
+use super::facts::{AttemptFacts, CaseFacts, End};
+use super::words;
+use crate::case::Evidence;
+
+/// A fact in words, under a name for scripts.
+#[derive(Clone, Debug)]
+pub(super) struct Fact {
+    name: &'static str,
+    text: String,
+}
+
+impl Fact {
+    pub(super) fn new(name: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            name,
+            text: text.into(),
+        }
+    }
+
+    pub(super) fn of_attempt(self, attempt: Option<usize>) -> Evidence {
+        Evidence {
+            fact: self.name,
+            text: self.text,
+            attempt,
+        }
+    }
+}
+
+/// Who ended the connection first, and when after the request (or the SYN).
+pub(super) fn first_end(attempt: &AttemptFacts) -> Fact {
+    let Some((end, at)) = attempt.first_end() else {
+        return Fact::new("first-end", "no end of the connection was seen");
+    };
+    let who = match end {
+        End::PeerFin => "the backend's FIN came first",
+        End::PeerReset => "the backend's RST came first",
+        End::KernelTimeout => "the proxy's kernel gave up after unanswered retransmissions",
+        End::Unreachable => "an unreachable error came first",
+        End::Proxy => "the proxy closed first",
+    };
+    let times = &attempt.exchange.times;
+    let (since, origin) = match times.request_start {
+        Some(start) => (start, "the first request byte"),
+        None => (attempt.start_ns(), "the SYN"),
+    };
+    let when = match at.checked_sub(since) {
+        Some(after) => format!("{} after {origin}", words::duration(after)),
+        None => format!("{} before {origin}", words::duration(since - at)),
+    };
+    Fact::new("first-end", format!("{who}, {when}"))
+}
+
+/// How much of the request was acknowledged.
+pub(super) fn acknowledged(attempt: &AttemptFacts) -> Option<Fact> {
+    let total = attempt.exchange.request_bytes;
+    let acked = total - attempt.request_unacked()?;
+    Some(Fact::new(
+        "request-acknowledged",
+        format!(
+            "{acked} of {} of the request acknowledged",
+            words::bytes(total)
+        ),
+    ))
+}
+
+/// The connection carried exchanges before.
+pub(super) fn reused(attempt: &AttemptFacts) -> Option<Fact> {
+    if !attempt.exchange.reused() {
+        return None;
+    }
+    let number = attempt.exchange.exchange;
+    let text = if number > 1 {
+        format!("request number {number} on this connection since the capture saw it")
+    } else {
+        "the connection carried requests before the capture began".to_owned()
+    };
+    Some(Fact::new("reused-connection", text))
+}
+
+/// Errno that the socket gave.
+pub(super) fn errno(attempt: &AttemptFacts) -> Option<Fact> {
+    let errno = attempt.errno()?;
+    Some(Fact::new(
+        "errno",
+        format!("the socket reported {}", errno::describe(errno)),
+    ))
+}
+
+/// Why the backend's kernel sent its reset.
+pub(super) fn reset_reason(attempt: &AttemptFacts) -> Option<Fact> {
+    let name = attempt.reset_received_reason.as_deref()?;
+    let meaning = match name {
+        "NO_SOCKET" => "no socket was there any more",
+        "TCP_ABORT_ON_DATA" => "data came for a socket that the backend had already closed",
+        "TCP_TIMEWAIT_SOCKET" => "the connection was already in TIME_WAIT there",
+        "TCP_ABORT_ON_CLOSE" => "the backend closed without having read everything",
+        "TCP_STATE" => "the backend's program aborted the connection",
+        "TCP_ABORT_ON_LINGER" => "the backend's program closed with linger 0",
+        "TCP_ABORT_ON_MEMORY" => "the backend's host was short of socket memory",
+        "TCP_KEEPALIVE_TIMEOUT" => "the backend's keep-alive probes went unanswered",
+        _ => "as the backend's kernel names it",
+    };
+    Some(Fact::new(
+        "reset-reason",
+        format!("reset reason {name}: {meaning}"),
+    ))
+}
+
+/// Response bytes that were never read.
+pub(super) fn unread(attempt: &AttemptFacts) -> Option<Fact> {
+    let unread = attempt.exchange.socket.unread.filter(|bytes| *bytes > 0)?;
+    Some(Fact::new(
+        "response-unread",
+        format!(
+            "{} had arrived and were never read",
+            words::bytes(unread.into())
+        ),
+    ))
+}
+
+/// Retransmissions during the exchange.
+pub(super) fn retransmits(attempt: &AttemptFacts) -> Option<Fact> {
+    let count = attempt.exchange.retransmits;
+    (count > 0).then(|| {
+        Fact::new(
+            "retransmits",
+            format!(
+                "the proxy's host retransmitted {}",
+                words::times(count.into())
+            ),
+        )
+    })
+}
+
+/// An attempt before the deciding one.
+pub(super) fn earlier_attempt(index: usize, rule: &str, what: &str) -> Fact {
+    Fact::new(
+        "earlier-attempt",
+        format!("attempt {} failed before: {rule}: {what}", index + 1),
+    )
+}
+
+/// Several failures fit and none is tied to the response.
+pub(super) fn candidates(case: &CaseFacts) -> Fact {
+    Fact::new(
+        "candidates",
+        format!(
+            "{} failed backend connections of the same process fit the time; the verdict is about the last of them",
+            case.attempts.len()
+        ),
+    )
+}
+
+/// Was the request delivered, and so: is a retry safe?
+pub(super) fn delivery(attempt: &AttemptFacts) -> String {
+    let total = attempt.exchange.request_bytes;
+    if total == 0 {
+        return NEVER_SENT.to_owned();
+    }
+    match attempt.request_unacked() {
+        Some(0) => format!(
+            "all {} of the request were acknowledged, so the application may have acted on it and only an idempotent request may be retried",
+            words::bytes(total)
+        ),
+        Some(unacked) if unacked == total => {
+            format!(
+                "none of the {} of the request was acknowledged",
+                words::bytes(total)
+            )
+        }
+        Some(unacked) => format!(
+            "{} of {} of the request were acknowledged, so only an idempotent request may be retried",
+            total - unacked,
+            words::bytes(total)
+        ),
+        None => "whether the request arrived is not known".to_owned(),
+    }
+}
+
+/// The same where nothing was sent.
+pub(super) const NEVER_SENT: &str = "the request was never sent, so a retry is safe";

@@ -1,0 +1,132 @@
+//! The SYN went unanswered.
+
+use crate::case::{EndedBy, How};
+use crate::diagnose::evidence::{self, Fact, NEVER_SENT};
+use crate::diagnose::facts::{End, Phase};
+use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
+
+/// A proxy that closes an unanswered SYN earlier than this did not wait for it.
+const PATIENCE_NS: u64 = 200_000_000;
+
+pub(super) const RULE: Rule = Rule {
+    id: "connect-timeout",
+    title: "The backend did not answer the connection attempt",
+    explanation: "The proxy's SYN was sent, usually more than once, and nothing came back until a \
+        timeout. A firewall drops it, the address is wrong, the host is down, or the listener's \
+        queue is full.",
+    evidence: &[
+        "the connection never reached ESTABLISHED and no RST or ICMP error came",
+        "the SYN was retransmitted, or the proxy waited at least 200 ms, or the kernel reported errno 110",
+        "the client was still there",
+    ],
+    confused_with: &[
+        Confusion {
+            with: "connect-refused",
+            difference: "there an RST answers within a round trip",
+        },
+        Confusion {
+            with: "response-timeout",
+            difference: "there the connection was made and the request sent",
+        },
+    ],
+    remedies: &[
+        Advice {
+            target: "network",
+            change: "let the proxy's addresses through: firewall, security group, network policy",
+            why: "silence means that something drops the packets; a closed port would answer with an RST",
+        },
+        Advice {
+            target: "backend",
+            change: "ss -ltn on the backend: if Recv-Q has reached Send-Q the accept queue is full; raise the \
+                listen backlog and net.core.somaxconn, or add workers",
+            why: "a full queue drops SYNs without a word",
+        },
+        Advice {
+            target: "nginx",
+            change: "proxy_connect_timeout 3s;",
+            why: "60 s by default: far longer than a healthy connect takes",
+        },
+        Advice {
+            target: "haproxy",
+            change: "timeout connect 3s, option redispatch",
+            why: "a retry on another server starts sooner",
+        },
+        Advice {
+            target: "envoy",
+            change: "connect_timeout: 1s on the cluster; retry_on: connect-failure",
+            why: "5 s by default; nothing was sent, so a retry is safe",
+        },
+        Advice {
+            target: "apache",
+            change: "ProxyPass … connectiontimeout=3",
+            why: "otherwise the general Timeout of 60 s counts",
+        },
+    ],
+    decide,
+};
+
+fn decide(context: &Context<'_>) -> Option<Finding> {
+    let attempt = context.attempt?;
+    if attempt.phase() != Phase::Connect {
+        return None;
+    }
+    let (end, at) = attempt.first_end()?;
+    let waited = at.saturating_sub(attempt.start_ns());
+    let retransmits = attempt.exchange.retransmits;
+    let ended_by = match end {
+        End::KernelTimeout => EndedBy::Kernel,
+        End::Proxy if !attempt.client_had_left() && (retransmits > 0 || waited >= PATIENCE_NS) => {
+            EndedBy::Proxy
+        }
+        End::Proxy | End::PeerFin | End::PeerReset | End::Unreachable => return None,
+    };
+    let mut facts = vec![
+        evidence::first_end(attempt),
+        Fact::new("no-answer", "neither SYN-ACK nor RST nor ICMP error came"),
+    ];
+    facts.extend(evidence::retransmits(attempt));
+    facts.extend(evidence::errno(attempt));
+    let repeated = if retransmits > 0 {
+        format!(" and {} more", words::times(retransmits.into()))
+    } else {
+        String::new()
+    };
+    Some(Finding {
+        ended_by,
+        how: How::Timeout,
+        what: format!(
+            "{} did not answer the SYN, sent once{repeated}, within {}",
+            attempt.exchange.remote,
+            words::duration(waited)
+        ),
+        delivery: NEVER_SENT.to_owned(),
+        facts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::testing::{AttemptBuilder, expect};
+
+    #[test]
+    fn timeouts() {
+        let by_proxy = ("connect-timeout", EndedBy::Proxy, How::Timeout);
+        let up = AttemptBuilder::connecting;
+        expect(504, up().closed(1000).with(|x| x.retransmits = 1), by_proxy);
+        expect(504, up().closed(250), by_proxy);
+        expect(
+            503,
+            up().error(110, 127_000).closed(127_001),
+            ("connect-timeout", EndedBy::Kernel, How::Timeout),
+        );
+    }
+
+    #[test]
+    fn not_a_timeout() {
+        let unknown = ("unexplained", EndedBy::Proxy, How::Unknown);
+        let up = AttemptBuilder::connecting;
+        expect(502, up().closed(20), unknown);
+        expect(502, up().closed(2000).client_left(), unknown);
+    }
+}

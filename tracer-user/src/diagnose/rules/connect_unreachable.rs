@@ -1,0 +1,101 @@
+//! No way to the backend.
+
+use crate::case::{EndedBy, How};
+use crate::diagnose::errno::{self, EHOSTUNREACH, ENETUNREACH};
+use crate::diagnose::evidence::{self, Fact, NEVER_SENT};
+use crate::diagnose::facts::Phase;
+use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "connect-unreachable",
+    title: "There is no way to the backend",
+    explanation: "The network said that the backend cannot be reached: an ICMP error came back, the \
+        backend's address was not found on the local link, or this host has no route to it.",
+    evidence: &[
+        "the connection never reached ESTABLISHED",
+        "the socket reported errno 113 (no route to host) or 101 (network is unreachable)",
+    ],
+    confused_with: &[
+        Confusion {
+            with: "connect-timeout",
+            difference: "there nothing comes back, not even an ICMP error",
+        },
+        Confusion {
+            with: "connect-refused",
+            difference: "there the backend's host itself answers with an RST",
+        },
+    ],
+    remedies: &[
+        Advice {
+            target: "network",
+            change: "ip route get ADDRESS and ip neigh on this host; reject rules on the way (they answer with ICMP)",
+            why: "at once means a missing route or a reject rule, about 3 s means that nobody answered ARP",
+        },
+        Advice {
+            target: "nginx",
+            change: "take the dead server out of the upstream group, or add another with proxy_next_upstream error timeout;",
+            why: "nothing was sent, so the next server may get the request",
+        },
+        Advice {
+            target: "haproxy",
+            change: "server … check, option redispatch",
+            why: "health checks find it before requests do",
+        },
+        Advice {
+            target: "envoy",
+            change: "active health_checks on the cluster; retry_on: connect-failure",
+            why: "health checks find it before requests do",
+        },
+        Advice {
+            target: "apache",
+            change: "a second BalancerMember with its own hcmethod= health check (mod_proxy_hcheck)",
+            why: "health checks find it before requests do",
+        },
+    ],
+    decide,
+};
+
+fn decide(context: &Context<'_>) -> Option<Finding> {
+    let attempt = context.attempt?;
+    if attempt.phase() != Phase::Connect {
+        return None;
+    }
+    let x = &attempt.exchange;
+    let errno = [attempt.errno(), x.socket.soft_error]
+        .into_iter()
+        .flatten()
+        .find(|errno| matches!(*errno, EHOSTUNREACH | ENETUNREACH))?;
+    Some(Finding {
+        ended_by: EndedBy::Network,
+        how: How::Unreachable,
+        what: format!("{} cannot be reached: {}", x.remote, errno::describe(errno)),
+        delivery: NEVER_SENT.to_owned(),
+        facts: vec![
+            evidence::first_end(attempt),
+            Fact::new(
+                "errno",
+                format!("the socket reported {}", errno::describe(errno)),
+            ),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::testing::{AttemptBuilder, expect};
+
+    #[test]
+    fn unreachable() {
+        let unreachable = ("connect-unreachable", EndedBy::Network, How::Unreachable);
+        let up = AttemptBuilder::connecting;
+        expect(502, up().error(113, 3000).closed(3000), unreachable);
+        expect(503, up().error(101, 0).closed(0), unreachable);
+        // The process held the socket when the ICMP error came.
+        expect(
+            504,
+            up().closed(3000).with(|x| x.socket.soft_error = Some(113)),
+            unreachable,
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! The table of rules. One file each; the order here is the order in which they are asked.
+
+mod application_502;
+mod body_truncated_fin;
+mod body_truncated_rst;
+mod client_abort;
+mod connect_refused;
+mod connect_timeout;
+mod connect_unreachable;
+mod fin_before_response;
+mod keepalive_race;
+mod partial_header;
+mod response_timeout;
+mod rst_before_response;
+pub(super) mod unexplained;
+
+use super::Rule;
+
+/// All rules. The first that finds its evidence wins, so what is certain stands before what is
+/// inferred: an answer of the backend before any failure, a race before a plain early close.
+pub(super) static RULES: [Rule; 13] = [
+    client_abort::RULE,
+    application_502::RULE,
+    connect_refused::RULE,
+    connect_unreachable::RULE,
+    connect_timeout::RULE,
+    keepalive_race::RULE,
+    fin_before_response::RULE,
+    rst_before_response::RULE,
+    partial_header::RULE,
+    body_truncated_fin::RULE,
+    body_truncated_rst::RULE,
+    response_timeout::RULE,
+    unexplained::RULE,
+];
