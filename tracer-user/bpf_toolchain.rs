@@ -47,24 +47,6 @@ impl fmt::Display for Origin {
     }
 }
 
-impl Compiler {
-    /// Its `cargo`, set up so that it uses its own `rustc` and accepts `-Z` options, whatever the
-    /// cargo that runs us has put into the environment.
-    pub(crate) fn cargo(&self) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.env("RUSTC", &self.rustc);
-        // Set by `cargo clippy`; it would run the wrong compiler's clippy.
-        command.env_remove("RUSTC_WORKSPACE_WRAPPER");
-        command.env_remove("RUSTDOC");
-        if self.origin == Origin::Distribution {
-            command.env("RUSTC_BOOTSTRAP", "1");
-            // The outer cargo puts its own toolchain's libraries there.
-            command.env_remove("LD_LIBRARY_PATH");
-        }
-        command
-    }
-}
-
 /// A compiler that was looked at, and what was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {

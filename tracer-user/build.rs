@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use bpf_toolchain::{Compiler, Found};
+use bpf_toolchain::{Compiler, Found, Origin};
 
 mod bpf_toolchain;
 
@@ -128,7 +128,7 @@ fn build(compiler: &Compiler, linker: &Path, out: &Path, object: &Path) -> Resul
         _ => "bpfel-unknown-none",
     };
     let target_dir = out.join("bpf");
-    let mut cargo = compiler.cargo();
+    let mut cargo = cargo(compiler);
     cargo
         .args(["build", "--package", "tracer-ebpf", "--bin", "tracer"])
         .args(["--features", "programs", "--release"])
@@ -141,6 +141,21 @@ fn build(compiler: &Compiler, linker: &Path, out: &Path, object: &Path) -> Resul
     let built = target_dir.join(target).join("release/tracer");
     fs::copy(&built, object).map_err(|e| format!("{}: {e}", built.display()))?;
     Ok(())
+}
+
+/// The cargo of `compiler`, set up so that it uses its own `rustc` and accepts `-Z` options, whatever
+/// the cargo that runs us has put into the environment.
+fn cargo(compiler: &Compiler) -> Command {
+    let mut command = Command::new(&compiler.cargo);
+    command.env("RUSTC", &compiler.rustc);
+    // Set by `cargo clippy`; it would run the wrong compiler's clippy.
+    command.env_remove("RUSTC_WORKSPACE_WRAPPER");
+    if compiler.origin == Origin::Distribution {
+        command.env("RUSTC_BOOTSTRAP", "1");
+        // The outer cargo puts its own toolchain's libraries there.
+        command.env_remove("LD_LIBRARY_PATH");
+    }
+    command
 }
 
 /// The flags that every crate of the programs is compiled with, parted as cargo wants it.
@@ -194,10 +209,6 @@ fn variable(name: &str) -> Result<String, Error> {
 }
 
 /// Gives an instruction to cargo.
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
 fn tell(instruction: &str) {
     println!("cargo::{instruction}");
 }

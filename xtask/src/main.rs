@@ -1,3 +1,30 @@
-//! `cargo xtask`.
+//! `cargo xtask`: set-up, build, test and demo of why502.
+//!
+//! Results go to standard output; everything said to a person goes to standard error.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[path = "../../tracer-user/bpf_toolchain.rs"]
+mod bpf_toolchain;
+mod cmd;
+mod progress;
+
+/// Development commands of why502.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: cmd::Command,
+}
+
+fn main() -> ExitCode {
+    match cmd::run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask build`: why502 with its kernel programs.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use xtask::paths;
+
+use super::setup::{self, Purpose};
+use crate::bpf_toolchain;
+use crate::progress::{loud, say};
+
+/// Options of `build`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Optimise; the result is target/release/why502
+    #[arg(long)]
+    release: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    setup::ensure(Purpose::Build)?;
+    why502(args.release)
+}
+
+/// Builds the binary on a machine that is set up.
+pub(crate) fn why502(release: bool) -> anyhow::Result<()> {
+    if let Err(why) = bpf_toolchain::look().ready() {
+        bail!("the kernel programs cannot be built: {why}; run `cargo xtask setup`");
+    }
+    let mut command = cargo();
+    command.args(["build", "--package", "tracer-user", "--bin", "why502"]);
+    if release {
+        command.arg("--release");
+    }
+    let status = loud(&mut command)?;
+    if !status.success() {
+        bail!("why502 does not build ({status})");
+    }
+    let profile = if release { "release" } else { "debug" };
+    let binary = paths::target_dir().join(profile).join("why502");
+    let size = binary
+        .metadata()
+        .with_context(|| binary.display().to_string())?
+        .len();
+    say(format!(
+        "built {} ({} MB)",
+        binary.display(),
+        size / 1_000_000
+    ));
+    Ok(())
+}
+
+/// The cargo that runs us, at the top of the workspace, with the kernel programs on.
+pub(crate) fn cargo() -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(paths::root())
+        .env_remove("WHY502_BPF")
+        .env_remove("AYA_BUILD_SKIP");
+    command
+}

@@ -1,0 +1,27 @@
+//! One file per command.
+
+mod build;
+mod setup;
+mod test;
+
+use clap::Subcommand;
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Install what building and testing need, or print the commands that would
+    Setup(setup::Args),
+    /// Set up, then build why502 with its kernel programs
+    Build(build::Args),
+    /// Set up, then check and test everything; as root also against real proxies
+    Test(test::Args),
+}
+
+/// Runs one.
+pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Test(args) => test::run(&args),
+    }
+}

@@ -1,0 +1,170 @@
+//! What set-up sees on the machine. Everything here looks; nothing decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Purpose;
+use super::apt;
+use super::plan::{DEBIAN_RUST, LLVM_VERSIONS, TOOLS, complete, llvm_packages};
+use crate::bpf_toolchain::{self, Found};
+
+/// A machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Do we run as root?
+    pub(crate) root: bool,
+    /// Is `apt-get` there, and has this run of set-up fetched its lists?
+    pub(crate) apt: Option<AptLists>,
+    /// Is `rustup` there?
+    pub(crate) rustup: bool,
+    /// Is `cargo binstall` there?
+    pub(crate) binstall: bool,
+    /// What the kernel programs are built with.
+    pub(crate) bpf: Found,
+    /// The major version of the LLVM inside that compiler.
+    pub(crate) compiler_llvm: Option<u32>,
+    /// Major versions of the LLVM libraries that are complete in `/usr/lib/llvm-N`.
+    pub(crate) llvm: BTreeSet<u32>,
+    /// Which of the programs in [`TOOLS`] are there.
+    pub(crate) tools: BTreeMap<&'static str, PathBuf>,
+    /// Has `python3` the module `pip`?
+    pub(crate) pip: bool,
+    /// Is the Envoy of `xtask/envoy.txt` unpacked?
+    pub(crate) envoy: bool,
+    /// Which version apt would install, for the packages a plan may ask for.
+    pub(crate) candidates: BTreeMap<String, String>,
+}
+
+/// The state of apt's package lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AptLists {
+    /// From some earlier day, or none at all.
+    Old,
+    /// Fetched by this run.
+    Fresh,
+}
+
+impl Facts {
+    /// Looks around.
+    pub(crate) fn look(purpose: Purpose, updated: bool) -> Self {
+        let bpf = bpf_toolchain::look();
+        let compiler_llvm = bpf.compiler.as_ref().ok().and_then(|compiler| {
+            let text = stdout(Command::new(&compiler.rustc).arg("-vV"))?;
+            parse_llvm(&text)
+        });
+        let apt = find_program("apt-get").map(|_| match updated {
+            true => AptLists::Fresh,
+            false => AptLists::Old,
+        });
+        let tools = TOOLS.iter().filter_map(|tool| {
+            let path = tool.programs.iter().find_map(|name| find_program(name))?;
+            Some((tool.package, path))
+        });
+        let mut facts = Self {
+            // The owner of /proc/self is the effective user.
+            root: fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0),
+            rustup: find_program("rustup").is_some(),
+            binstall: find_program("cargo-binstall").is_some(),
+            bpf,
+            compiler_llvm,
+            llvm: LLVM_VERSIONS.into_iter().filter(|n| has_llvm(*n)).collect(),
+            tools: tools.collect(),
+            pip: purpose < Purpose::Test || has_pip(),
+            envoy: has_envoy(),
+            candidates: BTreeMap::new(),
+            apt,
+        };
+        // Half a second, and needless when everything is there.
+        if facts.apt.is_some() && !complete(&facts, purpose) {
+            facts.candidates = apt::candidates(&packages());
+        }
+        facts
+    }
+}
+
+/// All packages whose availability a plan may depend on.
+fn packages() -> Vec<String> {
+    let fixed = DEBIAN_RUST.iter().map(ToString::to_string);
+    let llvm = LLVM_VERSIONS.into_iter().flat_map(llvm_packages);
+    let tools = TOOLS.iter().map(|tool| tool.package.to_owned());
+    fixed.chain(llvm).chain(tools).collect()
+}
+
+/// Looks along the search path, and where Debian keeps servers, which is not on everybody's path.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+fn has_llvm(major: u32) -> bool {
+    let prefix = PathBuf::from(format!("/usr/lib/llvm-{major}"));
+    // The first is in llvm-N-dev, the second in libpolly-N-dev.
+    ["bin/llvm-config", "lib/libPolly.a"].iter().all(|file| prefix.join(file).exists())
+        // zlib1g-dev and libzstd-dev, which LLVM's list of libraries names.
+        && ["zlib.h", "zstd.h"].iter().all(|file| Path::new("/usr/include").join(file).exists())
+}
+
+fn has_pip() -> bool {
+    stdout(Command::new("python3").args(["-m", "pip", "--version"])).is_some()
+}
+
+fn has_envoy() -> bool {
+    let wanted = fs::read(xtask::paths::root().join("xtask/envoy.txt"));
+    let unpacked = fs::read(xtask::paths::tools().join("envoy.txt"));
+    let same = matches!((wanted, unpacked), (Ok(a), Ok(b)) if a == b);
+    same && xtask::paths::envoy().is_file()
+}
+
+/// `LLVM version: 22.1.8` in the output of `rustc -vV` → 22.
+fn parse_llvm(text: &str) -> Option<u32> {
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
+}
+
+fn stdout(command: &mut Command) -> Option<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llvm_of_a_compiler() {
+        for (text, expected) in [
+            (
+                "rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n",
+                Some(22),
+            ),
+            ("LLVM version: 23", Some(23)),
+            ("LLVM version: trunk", None),
+            ("rustc 1.96.0", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_llvm(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn programs_are_found_along_the_path() {
+        assert!(find_program("sh").is_some());
+        assert_eq!(find_program("why502-no-such-program"), None);
+    }
+}

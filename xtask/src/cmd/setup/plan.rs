@@ -1,0 +1,426 @@
+//! What is missing, and how this machine can get it: a plain function of what was seen.
+
+use super::Purpose;
+use super::apt::major_minor;
+use super::facts::{AptLists, Facts};
+use super::step::{LINKER_VERSION, Line, Step, line};
+use crate::bpf_toolchain::{OLDEST_RUSTC, Origin};
+
+/// Debian's current Rust, which it keeps for building browsers, with the source of `core`.
+pub(crate) const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+/// Major versions of LLVM that `bpf-linker` can be built with, newest first.
+pub(crate) const LLVM_VERSIONS: [u32; 3] = [23, 22, 21];
+
+/// The packages for building `bpf-linker` with an LLVM.
+pub(crate) fn llvm_packages(major: u32) -> [String; 4] {
+    [
+        format!("llvm-{major}-dev"),
+        format!("libpolly-{major}-dev"),
+        "zlib1g-dev".into(),
+        "libzstd-dev".into(),
+    ]
+}
+
+/// A program that something is run with.
+pub(crate) struct Tool {
+    /// The names it goes by.
+    pub(crate) programs: &'static [&'static str],
+    /// The Debian package.
+    pub(crate) package: &'static str,
+    /// From which purpose on it is needed.
+    pub(crate) from: Purpose,
+    /// The tests that use it say so and go on without it.
+    pub(crate) optional: bool,
+}
+
+/// What the demo and the tests run.
+pub(crate) const TOOLS: [Tool; 6] = [
+    tool(&["nginx"], "nginx", Purpose::Demo),
+    tool(&["haproxy"], "haproxy", Purpose::Test),
+    tool(&["apache2", "httpd"], "apache2", Purpose::Test),
+    tool(&["ip"], "iproute2", Purpose::Test),
+    tool(&["nft"], "nftables", Purpose::Test),
+    Tool {
+        optional: true,
+        ..tool(&["vagrant"], "vagrant", Purpose::Test)
+    },
+];
+
+const fn tool(programs: &'static [&'static str], package: &'static str, from: Purpose) -> Tool {
+    Tool {
+        programs,
+        package,
+        from,
+        optional: false,
+    }
+}
+
+/// What to do, in order, and what to say.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// What is there already, one line each.
+    pub(crate) present: Vec<String>,
+    /// What is not there and will not be, one line each.
+    pub(crate) notes: Vec<String>,
+    /// What is to be done.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Makes the plan.
+pub(crate) fn plan(facts: &Facts, purpose: Purpose) -> Plan {
+    let mut plan = Plan::default();
+    compiler(facts, &mut plan);
+    linker(facts, &mut plan);
+    tools(facts, purpose, &mut plan);
+    if purpose >= Purpose::Test {
+        envoy(facts, &mut plan);
+    }
+    // Everything above was decided on lists that may be old, or absent on a new machine.
+    let apt_may_help = plan.steps.iter().any(|step| match step {
+        Step::Apt(_) | Step::NightlySource | Step::ByHand { .. } => true,
+        Step::BuildLinker { llvm_present, .. } => !llvm_present,
+        Step::AptUpdate | Step::FetchLinker | Step::Envoy => false,
+    });
+    if facts.apt == Some(AptLists::Old) && facts.root && apt_may_help {
+        plan.steps.insert(0, Step::AptUpdate);
+    }
+    plan
+}
+
+fn compiler(facts: &Facts, plan: &mut Plan) {
+    let why = match &facts.bpf.compiler {
+        Ok(compiler) => {
+            let (origin, rustc) = (compiler.origin, compiler.rustc.display());
+            plan.present
+                .push(format!("compiler for BPF: {origin} ({rustc})"));
+            return;
+        }
+        Err(why) => why,
+    };
+    let debian = facts
+        .candidates
+        .get(DEBIAN_RUST[0])
+        .and_then(|version| major_minor(version));
+    let debian = debian.is_some_and(|version| version >= OLDEST_RUSTC);
+    plan.steps.push(if debian && (facts.root || !facts.rustup) {
+        Step::Apt(DEBIAN_RUST.map(str::to_owned).to_vec())
+    } else if facts.rustup {
+        Step::NightlySource
+    } else {
+        Step::ByHand {
+            what: format!("{why}; install rustup (https://rustup.rs), then"),
+            commands: Step::NightlySource.lines(),
+        }
+    });
+}
+
+fn linker(facts: &Facts, plan: &mut Plan) {
+    if let Some(linker) = &facts.bpf.linker {
+        plan.present
+            .push(format!("bpf-linker: {}", linker.display()));
+        return;
+    }
+    if facts.binstall
+        && facts
+            .bpf
+            .compiler
+            .as_ref()
+            .is_ok_and(|c| c.origin == Origin::RustupNightly)
+    {
+        plan.steps.push(Step::FetchLinker);
+        return;
+    }
+    let on_offer = |major: &u32| {
+        facts.llvm.contains(major) || facts.candidates.contains_key(&llvm_packages(*major)[0])
+    };
+    // Without a compiler its LLVM is not known; the newest on offer is a guess that is only printed.
+    let wanted = facts
+        .compiler_llvm
+        .or_else(|| LLVM_VERSIONS.into_iter().find(on_offer));
+    match wanted.filter(|major| LLVM_VERSIONS.contains(major) && on_offer(major)) {
+        Some(llvm) => {
+            let llvm_present = facts.llvm.contains(&llvm);
+            if !llvm_present {
+                plan.steps.push(Step::Apt(llvm_packages(llvm).to_vec()));
+            }
+            plan.steps.push(Step::BuildLinker { llvm, llvm_present });
+        }
+        None => plan.steps.push(Step::ByHand {
+            what: "no LLVM to build bpf-linker with; fetch a built one".into(),
+            commands: fetch_linker(),
+        }),
+    }
+}
+
+/// How `bpf-linker`'s own documentation has it fetched.
+fn fetch_linker() -> Vec<Line> {
+    vec![
+        line("cargo install cargo-binstall --locked"),
+        line(&format!(
+            "cargo binstall --no-confirm bpf-linker@{LINKER_VERSION}"
+        )),
+    ]
+}
+
+fn tools(facts: &Facts, purpose: Purpose, plan: &mut Plan) {
+    let mut wanted = Vec::new();
+    for tool in TOOLS.iter().filter(|tool| tool.from <= purpose) {
+        let name = tool.programs[0];
+        if let Some(path) = facts.tools.get(tool.package) {
+            plan.present.push(format!("{name}: {}", path.display()));
+        } else if tool.optional && !facts.candidates.contains_key(tool.package) {
+            plan.notes.push(format!(
+                "{name} is not to be had here; its checks are skipped"
+            ));
+        } else {
+            wanted.push(tool.package.to_owned());
+        }
+    }
+    if purpose >= Purpose::Test && !facts.pip {
+        wanted.push("python3-pip".into());
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    plan.steps.push(match facts.apt {
+        Some(_) => Step::Apt(wanted),
+        None => Step::ByHand {
+            what: format!("install with your package manager: {}", wanted.join(" ")),
+            commands: Vec::new(),
+        },
+    });
+}
+
+fn envoy(facts: &Facts, plan: &mut Plan) {
+    if facts.envoy {
+        plan.present
+            .push(format!("envoy: {}", xtask::paths::envoy().display()));
+    } else {
+        plan.steps.push(Step::Envoy);
+    }
+}
+
+/// Is there nothing to plan? Optional tools count.
+pub(crate) fn complete(facts: &Facts, purpose: Purpose) -> bool {
+    let tools = TOOLS.iter().filter(|tool| tool.from <= purpose);
+    facts.bpf.ready().is_ok()
+        && tools
+            .map(|tool| tool.package)
+            .all(|package| facts.tools.contains_key(package))
+        && (purpose < Purpose::Test || (facts.pip && facts.envoy))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::bpf_toolchain::{Compiler, Found};
+
+    /// A Debian machine as root that has everything.
+    fn machine() -> Facts {
+        let compiler = Compiler {
+            origin: Origin::Distribution,
+            cargo: "/usr/bin/cargo".into(),
+            rustc: "/usr/bin/rustc".into(),
+        };
+        Facts {
+            root: true,
+            apt: Some(AptLists::Fresh),
+            rustup: true,
+            binstall: false,
+            bpf: Found {
+                compiler: Ok(compiler),
+                linker: Some("/root/.cargo/bin/bpf-linker".into()),
+            },
+            compiler_llvm: Some(22),
+            llvm: [22].into(),
+            tools: TOOLS
+                .iter()
+                .map(|tool| (tool.package, PathBuf::from("/usr/sbin/x")))
+                .collect(),
+            pip: true,
+            envoy: true,
+            candidates: [
+                ("rustc-web", "1.96.0+dfsg1"),
+                ("llvm-22-dev", "1:22.1.8"),
+                ("vagrant", "2.3.4"),
+            ]
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .into(),
+        }
+    }
+
+    fn without_compiler(facts: &mut Facts) {
+        facts.bpf.compiler = Err("no compiler".into());
+        facts.compiler_llvm = None;
+    }
+
+    fn steps(change: impl Fn(&mut Facts), purpose: Purpose) -> Vec<String> {
+        let mut facts = machine();
+        change(&mut facts);
+        plan(&facts, purpose)
+            .steps
+            .iter()
+            .map(Step::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn nothing_to_do() {
+        let facts = machine();
+        for purpose in [Purpose::Build, Purpose::Demo, Purpose::Test] {
+            let plan = plan(&facts, purpose);
+            assert!(plan.steps.is_empty() && plan.notes.is_empty(), "{plan:?}");
+            assert!(complete(&facts, purpose));
+        }
+        let present = plan(&facts, Purpose::Test).present;
+        assert_eq!(
+            present[0],
+            "compiler for BPF: the distribution's Rust (/usr/bin/rustc)"
+        );
+        assert_eq!(present.len(), 2 + TOOLS.len() + 1);
+    }
+
+    #[test]
+    fn ways_to_a_compiler() {
+        type Change = fn(&mut Facts);
+        let nightly = "fetch the source of `core` for rustup's nightly";
+        let debian = "install rustc-web cargo-web rust-web-src";
+        let by_hand = "no compiler; install rustup (https://rustup.rs), then";
+        let cases: [(&str, Change, &[&str]); 7] = [
+            ("root on Debian", |_| (), &[debian]),
+            (
+                "lists are old",
+                |f| f.apt = Some(AptLists::Old),
+                &["fetch the lists of packages", debian],
+            ),
+            ("user on Debian with rustup", |f| f.root = false, &[nightly]),
+            (
+                "user on Debian without rustup",
+                |f| (f.root, f.rustup) = (false, false),
+                &[debian],
+            ),
+            (
+                "Debian's is too old",
+                |f| f.candidates.extend([("rustc-web".into(), "1.85.0".into())]),
+                &[nightly],
+            ),
+            (
+                "other distribution with rustup",
+                |f| (f.apt, f.candidates) = (None, Default::default()),
+                &[nightly],
+            ),
+            (
+                "other distribution without rustup",
+                |f| (f.apt, f.candidates, f.rustup) = (None, Default::default(), false),
+                &[by_hand],
+            ),
+        ];
+        for (name, change, expected) in cases {
+            let found = steps(
+                |facts| {
+                    without_compiler(facts);
+                    change(facts);
+                },
+                Purpose::Build,
+            );
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn ways_to_a_linker() {
+        type Change = fn(&mut Facts);
+        let build = "build bpf-linker 0.13.0 with LLVM 22 (a minute or two)";
+        let llvm = "install llvm-22-dev libpolly-22-dev zlib1g-dev libzstd-dev";
+        let by_hand = "no LLVM to build bpf-linker with; fetch a built one";
+        let fetch = "fetch bpf-linker 0.13.0";
+        let cases: [(&str, Change, &[&str]); 7] = [
+            ("LLVM is there", |_| (), &[build]),
+            ("LLVM can be installed", |f| f.llvm.clear(), &[llvm, build]),
+            (
+                "lists are old",
+                |f| {
+                    f.apt = Some(AptLists::Old);
+                    f.llvm.clear();
+                },
+                &["fetch the lists of packages", llvm, build],
+            ),
+            ("the wrong LLVM", |f| f.compiler_llvm = Some(23), &[by_hand]),
+            (
+                "an LLVM bpf-linker does not know",
+                |f| {
+                    f.compiler_llvm = Some(24);
+                    f.llvm.insert(24);
+                },
+                &[by_hand],
+            ),
+            (
+                "binstall, for a compiler from rustup",
+                |f| {
+                    f.binstall = true;
+                    if let Ok(compiler) = &mut f.bpf.compiler {
+                        compiler.origin = Origin::RustupNightly;
+                    }
+                },
+                &[fetch],
+            ),
+            (
+                "binstall, but Debian's compiler",
+                |f| f.binstall = true,
+                &[build],
+            ),
+        ];
+        for (name, change, expected) in cases {
+            let found = steps(
+                |facts| {
+                    facts.bpf.linker = None;
+                    change(facts);
+                },
+                Purpose::Build,
+            );
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn tools_by_purpose() {
+        let bare = |facts: &mut Facts| {
+            facts.tools.clear();
+            facts.pip = false;
+            facts.envoy = false;
+        };
+        assert!(steps(bare, Purpose::Build).is_empty());
+        assert_eq!(steps(bare, Purpose::Demo), ["install nginx"]);
+        assert_eq!(
+            steps(bare, Purpose::Test),
+            [
+                "install nginx haproxy apache2 iproute2 nftables vagrant python3-pip",
+                "fetch Envoy into target/tools (110 MB)",
+            ]
+        );
+        let other = |facts: &mut Facts| {
+            facts.tools.clear();
+            (facts.apt, facts.candidates) = (None, Default::default());
+        };
+        assert_eq!(
+            steps(other, Purpose::Demo),
+            ["install with your package manager: nginx"]
+        );
+    }
+
+    #[test]
+    fn an_optional_tool_that_is_not_on_offer_is_noted() {
+        let mut facts = machine();
+        facts.tools.remove("vagrant");
+        facts.candidates.remove("vagrant");
+        let plan = plan(&facts, Purpose::Test);
+        assert!(plan.steps.is_empty());
+        assert_eq!(
+            plan.notes,
+            ["vagrant is not to be had here; its checks are skipped"]
+        );
+        assert!(!complete(&facts, Purpose::Test));
+    }
+}

