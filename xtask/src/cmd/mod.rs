@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod build;
+mod demo;
 mod setup;
 mod test;
 
@@ -13,6 +14,8 @@ pub(crate) enum Command {
     Setup(setup::Args),
     /// Set up, then build why502 with its kernel programs
     Build(build::Args),
+    /// Set up and build, then trace a real NGINX in front of a backend that fails, and explain it
+    Demo(demo::Args),
     /// Set up, then check and test everything; as root also against real proxies
     Test(test::Args),
 }
@@ -22,6 +25,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
     }
 }

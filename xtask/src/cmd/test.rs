@@ -1,12 +1,11 @@
 //! `cargo xtask test`: everything that can be checked on this machine.
 
 use std::env;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use xtask::lab::process::find_program;
 use xtask::paths;
 
 use super::build::{self, cargo};
@@ -105,7 +104,7 @@ fn status(command: &mut Command) -> anyhow::Result<Outcome> {
 }
 
 fn deny() -> anyhow::Result<Outcome> {
-    if setup::find_program("cargo-deny").is_none() {
+    if find_program("cargo-deny").is_none() {
         let why = "cargo-deny is not installed (`cargo install cargo-deny --locked`)";
         return Ok(Outcome::Skipped(why.into()));
     }
@@ -114,7 +113,7 @@ fn deny() -> anyhow::Result<Outcome> {
 }
 
 fn vagrant() -> anyhow::Result<Outcome> {
-    let Some(vagrant) = setup::find_program("vagrant") else {
+    let Some(vagrant) = find_program("vagrant") else {
         return Ok(Outcome::Skipped("vagrant is not installed".into()));
     };
     // The machine that runs the tests needs no provider; the file can be judged without.
@@ -129,8 +128,7 @@ fn live(unwanted: bool) -> anyhow::Result<Outcome> {
     if unwanted {
         return Ok(Outcome::Skipped("left out by --no-live".into()));
     }
-    // The owner of /proc/self is the effective user.
-    if fs::metadata("/proc/self")?.uid() != 0 {
+    if !rustix::process::geteuid().is_root() {
         return Ok(Outcome::Skipped(
             "not root: nothing was traced for real".into(),
         ));

@@ -1,11 +1,11 @@
 //! What set-up sees on the machine. Everything here looks; nothing decides.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use xtask::lab::process::find_program;
 
 use super::Purpose;
 use super::apt;
@@ -65,8 +65,7 @@ impl Facts {
             Some((tool.package, path))
         });
         let mut facts = Self {
-            // The owner of /proc/self is the effective user.
-            root: fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0),
+            root: rustix::process::geteuid().is_root(),
             rustup: find_program("rustup").is_some(),
             binstall: find_program("cargo-binstall").is_some(),
             bpf,
@@ -92,15 +91,6 @@ fn packages() -> Vec<String> {
     let llvm = LLVM_VERSIONS.into_iter().flat_map(llvm_packages);
     let tools = TOOLS.iter().map(|tool| tool.package.to_owned());
     fixed.chain(llvm).chain(tools).collect()
-}
-
-/// Looks along the search path, and where Debian keeps servers, which is not on everybody's path.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
 }
 
 fn has_llvm(major: u32) -> bool {
@@ -160,11 +150,5 @@ mod tests {
         ] {
             assert_eq!(parse_llvm(text), expected, "{text:?}");
         }
-    }
-
-    #[test]
-    fn programs_are_found_along_the_path() {
-        assert!(find_program("sh").is_some());
-        assert_eq!(find_program("why502-no-such-program"), None);
     }
 }

@@ -14,8 +14,6 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::progress::{quiet, say};
-pub(crate) use facts::find_program;
-
 use facts::Facts;
 use step::Step;
 

@@ -34,12 +34,16 @@ pub(crate) struct Tool {
 }
 
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 6] = [
+pub(crate) const TOOLS: [Tool; 7] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
+    Tool {
+        optional: true,
+        ..tool(&["bpftool"], "bpftool", Purpose::Test)
+    },
     Tool {
         optional: true,
         ..tool(&["vagrant"], "vagrant", Purpose::Test)
@@ -244,6 +248,7 @@ mod tests {
             candidates: [
                 ("rustc-web", "1.96.0+dfsg1"),
                 ("llvm-22-dev", "1:22.1.8"),
+                ("bpftool", "7.1.0"),
                 ("vagrant", "2.3.4"),
             ]
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
@@ -396,7 +401,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 iproute2 nftables vagrant python3-pip",
+                "install nginx haproxy apache2 iproute2 nftables bpftool vagrant python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
