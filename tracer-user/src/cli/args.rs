@@ -30,6 +30,7 @@ Examples:
   sudo why502 capture                    trace the proxies found here until Ctrl-C
   sudo why502 capture --duration 30s -w incident.w502
   why502 report incident.w502            the same report again, anywhere
+  why502 explain keepalive-race          what a verdict means and what to change
 
 Results go to standard output, everything else to standard error.
 Exit code: 0 it worked; 2 wrong usage or an error; 1 only with --fail-on.";
@@ -50,6 +51,16 @@ pub enum Command {
     /// Gives the same result as the capture itself did, on any machine and without root.
     Report(ReportArgs),
 
+    /// List the causes that why502 tells apart, or explain one
+    ///
+    /// What happens, what evidence it needs, what it is often confused with, and what to change in
+    /// each proxy.
+    Explain {
+        /// Id of a rule, such as keepalive-race; without one, all are listed
+        #[arg(value_name = "RULE")]
+        rule: Option<String>,
+    },
+
     /// Tell what this machine can and cannot observe
     ///
     /// Looks at the kernel, our rights, and the proxies that run here. Loads nothing for longer than
@@ -61,7 +72,7 @@ pub enum Command {
     ///
     /// For bash: why502 completions bash > /etc/bash_completion.d/why502
     Completions {
-        /// The shell.
+        /// The shell
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
@@ -70,7 +81,7 @@ pub enum Command {
     ///
     /// To read one: why502 man capture | man -l -
     Man {
-        /// The command that the page is about; without one, the whole program.
+        /// The command that the page is about; without one, the whole program
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
     },
@@ -175,7 +186,7 @@ pub struct CaptureArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Exit with 1 if this was found: `case` for any case, or a list of rules
+    /// Exit with 1 if this was found: `case` for any case, or a list of rules (see why502 explain)
     #[arg(long, value_name = "case|RULE,…", value_parser = values::fail_on, help_heading = "Output")]
     pub fail_on: Option<FailOn>,
 

@@ -65,7 +65,14 @@ mod tests {
         let mut program = Vec::new();
         man(None, &mut program).unwrap();
         assert!(String::from_utf8(program).unwrap().contains(".TH why502"));
-        for name in ["capture", "report", "doctor", "completions", "man"] {
+        for name in [
+            "capture",
+            "report",
+            "explain",
+            "doctor",
+            "completions",
+            "man",
+        ] {
             let mut page = Vec::new();
             man(Some(name), &mut page).unwrap();
             let page = String::from_utf8(page).unwrap();

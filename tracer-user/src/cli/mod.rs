@@ -3,7 +3,9 @@
 pub mod args;
 mod convert;
 pub mod error;
+mod explain;
 mod generate;
+pub mod terminal;
 mod values;
 
 use std::ffi::OsString;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use self::args::{Cli, Command, DoctorArgs, DoctorFormat, ReportArgs};
 use crate::capture::options::CaptureOptions;
@@ -25,11 +28,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(cli.command) {
         Ok(code) => code,
-        Err(error) if error::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            error::print(&error, io::stderr());
-            ExitCode::from(error::FAILED)
-        }
+        Err(error) => answer(&error),
     }
 }
 
@@ -37,6 +36,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
         Command::Report(args) => return report(&args),
+        Command::Explain { rule } => {
+            let width = terminal::width(&io::stdout());
+            print(|out| explain::write(rule.as_deref(), width, out))?;
+        }
         Command::Doctor(args) => print(|out| doctor(&args, out))?,
         Command::Completions { shell } => print(|out| Ok(generate::completions(shell, out)?))?,
         Command::Man { command } => print(|out| generate::man(command.as_deref(), out))?,
@@ -71,12 +74,22 @@ fn print(
 
 /// Help and version are results; anything else that the parser says is an error.
 fn answer_clap(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() {
+    let failed = error.use_stderr();
+    if failed && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = write!(io::stderr(), "why502: ");
     }
-    match error.print() {
-        _ if error.use_stderr() => ExitCode::from(error::FAILED),
-        Err(write) if write.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(error::FAILED),
-        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    match error.print().context("cannot write to standard output") {
+        // Nobody is left to tell what is wrong with the arguments.
+        _ if failed => ExitCode::from(error::FAILED),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => answer(&error),
     }
+}
+
+fn answer(error: &anyhow::Error) -> ExitCode {
+    if error::is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    error::print(error, io::stderr());
+    ExitCode::from(error::FAILED)
 }

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::capture::options::FailOn;
 use crate::case::Outcome;
+use crate::diagnose::rule;
 
 /// `30s`, `5m`, `1h 30m`; not zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -68,14 +69,10 @@ pub(super) fn fail_on(text: &str) -> Result<FailOn, String> {
         return Ok(FailOn::AnyCase);
     }
     let rules: Vec<String> = text.split(',').map(str::to_owned).collect();
-    let well_formed = |rule: &String| {
-        !rule.is_empty()
-            && rule
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    if !rules.iter().all(well_formed) {
-        return Err("give `case`, or rules such as keepalive-race,connect-refused".into());
+    if let Some(unknown) = rules.iter().find(|id| rule(id).is_none()) {
+        return Err(format!(
+            "{unknown:?} is no rule: give `case`, or rules that `why502 explain` lists"
+        ));
     }
     Ok(FailOn::Rules(rules))
 }
@@ -154,7 +151,7 @@ mod tests {
                 "connect-refused".into()
             ]))
         );
-        for bad in ["", ",", "Case", "a b", "keepalive-race,"] {
+        for bad in ["", ",", "Case", "a b", "keepalive-race,", "no-such-rule"] {
             assert!(fail_on(bad).is_err(), "{bad}");
         }
     }

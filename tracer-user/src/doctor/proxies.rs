@@ -22,7 +22,7 @@ pub struct ProxyGroup {
     pub netns: Option<u64>,
     /// Addresses that any of its processes listens on.
     pub listening: Vec<SocketAddr>,
-    /// Could the sockets of the master be listed? If not, `listening` says nothing.
+    /// Could the sockets of any of them be listed? If not, `listening` says nothing.
     pub sockets_seen: bool,
 }
 
@@ -42,6 +42,10 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
                 .into_iter()
                 .map(|listener| listener.addr)
                 .collect();
+            // A worker may be open to us where its master is not: it runs as another user.
+            let executable = pids.iter().find_map(|&pid| discover::exe_path(proc, pid));
+            let netns = pids.iter().find_map(|pid| by_pid.get(pid)?.netns);
+            let sockets_seen = pids.iter().any(|&pid| can_list_sockets(proc, pid));
             let mut workers = pids;
             workers.retain(|&pid| pid != master);
             workers.sort_unstable();
@@ -49,15 +53,19 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
                 kind: top.kind.clone(),
                 master,
                 workers,
-                executable: discover::exe_path(proc, master),
-                netns: top.netns,
+                executable,
+                netns,
                 listening: listening.into_iter().collect(),
-                sockets_seen: std::fs::read_dir(proc.join(master.to_string()).join("fd")).is_ok(),
+                sockets_seen,
             })
         })
         .collect();
     groups.sort_by(|a, b| (&a.kind, a.master).cmp(&(&b.kind, b.master)));
     groups
+}
+
+fn can_list_sockets(proc: &Path, pid: u32) -> bool {
+    std::fs::read_dir(proc.join(pid.to_string()).join("fd")).is_ok()
 }
 
 /// Ends because each step goes to another process of the list at most once.

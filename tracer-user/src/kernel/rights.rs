@@ -205,7 +205,7 @@ impl Rights {
         (!missing.is_empty()).then(|| {
             Problem::limits(
                 format!(
-                    "no right to look into other users' processes ({} missing): proxies are told by their command name only, and their listening ports stay unknown",
+                    "no right to look into other users' processes ({} missing): their program is told by the command name only, and their listening ports stay unknown",
                     missing.join(", ")
                 ),
                 REMEDY,

@@ -1,0 +1,149 @@
+//! `why502 explain`: prints the rules as they are defined in [`crate::diagnose`].
+
+use std::io::{self, Write};
+
+use super::error::UsageError;
+use crate::diagnose::{Rule, rule, rules};
+use crate::printable::printable;
+
+/// The list of rules, or everything about one.
+pub(super) fn write(id: Option<&str>, width: usize, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(id) = id else {
+        return Ok(list(out)?);
+    };
+    let rule = rule(id).ok_or_else(|| unknown(id))?;
+    Ok(one(rule, width, out)?)
+}
+
+/// Names the rules, because the list is short and the id was likely a slip.
+pub(super) fn unknown(id: &str) -> UsageError {
+    let ids: Vec<&str> = rules().iter().map(|rule| rule.id).collect();
+    UsageError::new(
+        format!("there is no rule {}", printable(id, 60)),
+        format!("the rules are {}", ids.join(", ")),
+    )
+}
+
+fn list(out: &mut impl Write) -> io::Result<()> {
+    let longest = rules().iter().map(|rule| rule.id.len()).max().unwrap_or(0);
+    for rule in rules() {
+        writeln!(out, "{:<longest$}  {}", rule.id, rule.title)?;
+    }
+    writeln!(out, "\nMore about one: why502 explain {}", rules()[0].id)
+}
+
+fn one(rule: &Rule, width: usize, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", rule.id)?;
+    wrapped(rule.title, "", width, out)?;
+    writeln!(out)?;
+    wrapped(rule.explanation, "", width, out)?;
+    writeln!(out, "\nEvidence it needs")?;
+    for evidence in rule.evidence {
+        wrapped(evidence, "  - ", width, out)?;
+    }
+    if !rule.confused_with.is_empty() {
+        writeln!(out, "\nOften confused with")?;
+    }
+    for confusion in rule.confused_with {
+        let lead = format!("  {}: ", confusion.with);
+        wrapped_with(confusion.difference, &lead, "      ", width, out)?;
+    }
+    if !rule.remedies.is_empty() {
+        writeln!(out, "\nWhat to change")?;
+    }
+    for advice in rule.remedies {
+        wrapped(
+            advice.change,
+            &format!("  {:<9} ", advice.target),
+            width,
+            out,
+        )?;
+        wrapped_with(advice.why, "            Why: ", "            ", width, out)?;
+    }
+    Ok(())
+}
+
+/// Continuation lines start below the text of the first.
+fn wrapped(text: &str, lead: &str, width: usize, out: &mut impl Write) -> io::Result<()> {
+    wrapped_with(text, lead, &" ".repeat(lead.chars().count()), width, out)
+}
+
+fn wrapped_with(
+    text: &str,
+    lead: &str,
+    indent: &str,
+    width: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut line = lead.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            writeln!(out, "{line}")?;
+            line = indent.to_owned();
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(id: Option<&str>, width: usize) -> String {
+        let mut out = Vec::new();
+        write(id, width, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_list_names_every_rule() {
+        let list = text(None, 100);
+        for rule in rules() {
+            assert!(list.lines().any(|line| line.starts_with(rule.id)), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_printed_whole_and_within_the_width() {
+        for rule in rules() {
+            let page = text(Some(rule.id), 80);
+            let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
+            let parts = [rule.title, rule.explanation]
+                .into_iter()
+                .chain(rule.evidence.iter().copied())
+                .chain(rule.remedies.iter().flat_map(|a| [a.change, a.why]))
+                .chain(rule.confused_with.iter().map(|c| c.difference));
+            for part in parts {
+                let part = part.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(flat.contains(&part), "{}: {part}\n{page}", rule.id);
+            }
+            assert!(
+                page.lines().all(|line| line.chars().count() <= 80),
+                "{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let mut out = Vec::new();
+        wrapped("one two three overlongword x", "- ", 9, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "- one two\n  three\n  overlongword\n  x\n"
+        );
+    }
+
+    #[test]
+    fn an_unknown_rule_is_refused_with_the_list() {
+        let error = write(Some("nope\u{1b}"), 80, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "there is no rule nope\\x1b");
+    }
+}
