@@ -1,0 +1,64 @@
+//! The real `why502` against real proxies, as a black box: it is started, told to stop, and judged
+//! by what it prints. Needs root and the four programs; `cargo xtask test` runs it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "test helpers fail where they stand, like the tests"
+)]
+
+mod input;
+mod numbers;
+mod processes;
+mod proxies;
+mod story;
+mod volume;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use xtask::lab::capture::Ended;
+use xtask::lab::proxy::{Kind, Proxy, Route};
+use xtask::lab::ready;
+
+/// The program under test.
+fn why502() -> PathBuf {
+    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
+    named.unwrap_or_else(xtask::paths::why502)
+}
+
+/// The right to run, one test at a time; `None`: skipped, and said so.
+///
+/// One at a time because they share the packet filter, two cores, and the patience of timeouts.
+fn turn(kinds: &[Kind]) -> Option<MutexGuard<'static, ()>> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if !ready::or_skip(kinds) {
+        return None;
+    }
+    let binary = why502();
+    assert!(
+        binary.is_file(),
+        "{} is not there; `cargo xtask build --release` makes it",
+        binary.display()
+    );
+    Some(turn)
+}
+
+/// The cases that went through one of this proxy's ports. Other proxies may run on this host.
+fn cases_of(ended: &Ended, proxy: &Proxy) -> Vec<Value> {
+    let fronts = Route::ALL.map(|route| proxy.front(route).to_string());
+    let mut cases = ended.cases();
+    cases.retain(|case| {
+        let local = case["downstream"]["local"].as_str();
+        local.is_some_and(|local| fronts.iter().any(|front| front == local))
+    });
+    cases
+}
+
+/// Rules of cases, in order.
+fn rules(cases: &[Value]) -> Vec<&str> {
+    let rules = cases.iter();
+    rules
+        .map(|case| case["verdict"]["rule"].as_str().unwrap_or("?"))
+        .collect()
+}

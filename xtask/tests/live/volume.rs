@@ -1,0 +1,145 @@
+//! Many failures at once, and requests of odd shapes.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use xtask::lab::capture::{Capture, Output};
+use xtask::lab::client::{Client, ReplyEnd, Request};
+use xtask::lab::process::send;
+use xtask::lab::proxy::{Kind, Options, Proxy, Route};
+use xtask::lab::stand::Stand;
+
+use crate::{turn, why502};
+
+/// Sends that many equal requests over a few client connections.
+fn storm(proxy: &Proxy, route: Route, target: &str, requests: usize) {
+    const CLIENTS: usize = 4;
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Client::connect(proxy.front(route)).unwrap();
+                for _ in 0..requests / CLIENTS {
+                    let reply = client.send(&Request::get(target)).unwrap();
+                    assert_eq!(reply.status, Some(502), "{reply:?}");
+                    assert_eq!(reply.end, ReplyEnd::Open, "{reply:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_incident_is_one_group_with_an_exact_count() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    const REQUESTS: usize = 2000;
+    let options = Options {
+        workers: 2,
+        ..Options::default()
+    };
+    let stand = Stand::start(Kind::Nginx, options).unwrap();
+    let pid = stand.proxy.pid().to_string();
+    let args = ["--pid", &pid, "--format", "json"];
+    let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+    storm(&stand.proxy, Route::Refused, "/ok/incident", REQUESTS);
+    std::thread::sleep(Duration::from_millis(500));
+    let ended = capture.stop().unwrap();
+    let document: Value = serde_json::from_str(&ended.stdout()).unwrap();
+    let groups = document["groups"].as_array().unwrap();
+    let [group] = &groups[..] else {
+        panic!("not one group: {groups:?}; {}", document["losses"]);
+    };
+    assert_eq!(group["rule"], "connect-refused", "{group}");
+    assert_eq!(group["count"], json!(REQUESTS), "{group} {}", document["losses"]);
+    assert_eq!(group["upstream"], json!(stand.behind.refused.addr()), "{group}");
+    assert_eq!(document["totals"]["cases"], json!(REQUESTS));
+    let listed = document["cases"].as_array().unwrap().len();
+    assert!((1..=100).contains(&listed), "{listed} cases listed");
+    let examples = group["examples"].as_array().unwrap();
+    assert!(!examples.is_empty() && examples.len() <= listed, "{group}");
+    for (name, count) in document["losses"].as_object().unwrap() {
+        assert_eq!(count, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_full_ring_is_counted() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    let stand = Stand::start(Kind::Nginx, Options::default()).unwrap();
+    let pid = stand.proxy.pid().to_string();
+    let args = ["--pid", &pid, "--format", "json", "--ring-bytes", "16384"];
+    let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+    // Nobody empties the ring meanwhile.
+    send(capture.pid(), Signal::STOP).unwrap();
+    storm(&stand.proxy, Route::Refused, "/ok/overflow", 400);
+    send(capture.pid(), Signal::CONT).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let ended = capture.stop().unwrap();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document: Value = serde_json::from_str(&ended.stdout()).unwrap();
+    let losses = document["losses"].as_object().unwrap();
+    let lost: u64 = losses.values().filter_map(Value::as_u64).sum();
+    assert!(lost > 0, "{document}");
+    let cases = document["totals"]["cases"].as_u64().unwrap();
+    assert!(cases < 400, "{cases} cases in spite of {lost} lost records");
+    let notes = document["notes"].to_string();
+    assert!(notes.contains("lost"), "the reader is not told: {notes}");
+}
+
+#[test]
+fn odd_requests() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    let stand = Stand::start(Kind::Nginx, Options::default()).unwrap();
+    let pid = stand.proxy.pid().to_string();
+    let args = ["--pid", &pid, "--format", "ndjson"];
+    let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+    let refused = stand.proxy.front(Route::Refused);
+
+    // Not HTTP at all: the proxy says 400 and asks nobody.
+    let mut client = Client::connect(refused).unwrap();
+    client.write_raw(b"\x00\x01\xff\xfe\x80 \x1b[31m\r\n\r\n").unwrap();
+    assert_eq!(client.read(false).status, Some(400));
+    // Bytes above ASCII in the path, and a query that must not be shown.
+    let mut client = Client::connect(refused).unwrap();
+    client
+        .write_raw(b"GET /\xff\xfe\xc3\x28/<script>?secret=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert_eq!(client.read(false).status, Some(502));
+    // A request line far longer than anything that is kept.
+    let mut client = Client::connect(refused).unwrap();
+    let long = format!("/{}", "a".repeat(64 * 1024));
+    assert_eq!(client.send(&Request::get(&long)).unwrap().status, Some(502));
+    // One that comes byte by byte.
+    let mut client = Client::connect(refused).unwrap();
+    for byte in b"GET /dripping HTTP/1.1\r\nHost: a\r\n\r\n" {
+        client.write_raw(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(client.read(false).status, Some(502));
+    // Two at once.
+    let mut client = Client::connect(refused).unwrap();
+    client
+        .write_raw(b"GET /pipe-1 HTTP/1.1\r\nHost: a\r\n\r\nGET /pipe-2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    drop(client);
+
+    let ended = capture.stop().unwrap();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let cases = ended.cases();
+    let shown = ended.stdout();
+    assert_eq!(crate::rules(&cases), ["connect-refused"; 5], "{shown}");
+    assert!(!shown.contains("secret"), "the query string is shown: {shown}");
+    for line in &ended.lines {
+        assert!(line.text.len() < 16 * 1024, "a line of {} bytes", line.text.len());
+        assert!(!line.text.contains(['\u{1b}', '\0']), "{}", line.text);
+        serde_json::from_str::<Value>(&line.text).unwrap();
+    }
+    assert_eq!(cases[2]["downstream"]["path"], "/dripping", "{}", cases[2]);
+}
