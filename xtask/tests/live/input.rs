@@ -38,7 +38,10 @@ impl Said {
     }
 
     fn run(args: &[&str]) -> Self {
-        let output = Command::new(why502()).args(args).stdin(Stdio::null()).output();
+        let output = Command::new(why502())
+            .args(args)
+            .stdin(Stdio::null())
+            .output();
         Self::of(output.unwrap())
     }
 
@@ -115,7 +118,11 @@ fn recordings() {
     for format in ["text", "ndjson"] {
         let said = Said::run(&["report", good.to_str().unwrap(), "--format", format]);
         assert_eq!(said.code, Some(0), "{}", said.stderr);
-        assert!(said.stdout.contains("fin-before-response"), "{}", said.stdout);
+        assert!(
+            said.stdout.contains("fin-before-response"),
+            "{}",
+            said.stdout
+        );
     }
     // Whoever reads the report may stop reading.
     let mut child = Command::new(why502())
@@ -166,20 +173,32 @@ fn without_rights() {
         return;
     };
     // A copy that anybody may read and run: the build directory may be closed to others.
-    let dir = tempfile::Builder::new().permissions(everybody()).tempdir().unwrap();
+    let dir = tempfile::Builder::new()
+        .permissions(everybody())
+        .tempdir()
+        .unwrap();
     let copy = dir.path().join("why502");
     fs::copy(why502(), &copy).unwrap();
     fs::set_permissions(&copy, everybody()).unwrap();
     let as_nobody = |args: &[&str]| {
         let mut command = Command::new(&copy);
-        command.args(args).current_dir("/").uid(65534).gid(65534).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir("/")
+            .uid(65534)
+            .gid(65534)
+            .stdin(Stdio::null());
         Said::of(command.output().unwrap())
     };
     as_nobody(&["capture", "--duration", "1s"]).refused("root");
 
     for said in [as_nobody(&["doctor"]), Said::run(&["doctor"])] {
         assert_eq!(said.code, Some(0), "{}", said.stderr);
-        assert!(said.stdout.to_lowercase().contains("btf"), "{}", said.stdout);
+        assert!(
+            said.stdout.to_lowercase().contains("btf"),
+            "{}",
+            said.stdout
+        );
     }
     let said = as_nobody(&["doctor", "--format", "json"]);
     serde_json::from_str::<Value>(&said.stdout).unwrap();

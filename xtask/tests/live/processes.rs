@@ -13,7 +13,12 @@ use xtask::lab::stand::{Behind, Stand};
 use crate::{cases_of, rules, turn, why502};
 
 fn capture(args: &[&str]) -> Capture {
-    Capture::start(&why502(), &[&["--format", "ndjson"], args].concat(), Output::Collect).unwrap()
+    Capture::start(
+        &why502(),
+        &[&["--format", "ndjson"], args].concat(),
+        Output::Collect,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -22,8 +27,8 @@ fn several_proxies_found_by_themselves() {
         return;
     };
     let behind = Behind::start().unwrap();
-    let proxies = Kind::ALL
-        .map(|kind| Proxy::start(kind, behind.upstreams(), Options::default()).unwrap());
+    let proxies =
+        Kind::ALL.map(|kind| Proxy::start(kind, behind.upstreams(), Options::default()).unwrap());
     let capture = capture(&["--proxy", "auto"]);
     for proxy in &proxies {
         let mut client = Client::connect(proxy.front(Route::Fresh)).unwrap();
@@ -34,7 +39,12 @@ fn several_proxies_found_by_themselves() {
     for proxy in &proxies {
         let cases = cases_of(&ended, proxy);
         let name = proxy.kind().name();
-        assert_eq!(rules(&cases), ["rst-before-response"], "{name}: {}", ended.stdout());
+        assert_eq!(
+            rules(&cases),
+            ["rst-before-response"],
+            "{name}: {}",
+            ended.stdout()
+        );
         assert_eq!(cases[0]["proxy"]["kind"], name);
     }
 }
@@ -55,8 +65,13 @@ fn reloaded_and_new_proxies_are_seen() {
         let new = !now.is_empty() && now.iter().all(|pid| !before.contains(pid));
         Ok(new.then_some(()))
     });
-    assert!(replaced.unwrap().is_some(), "NGINX did not replace its workers");
-    stand.ask(Route::Fresh, &Request::get("/fin/reloaded")).unwrap();
+    assert!(
+        replaced.unwrap().is_some(),
+        "NGINX did not replace its workers"
+    );
+    stand
+        .ask(Route::Fresh, &Request::get("/fin/reloaded"))
+        .unwrap();
 
     // A whole new proxy.
     let upstreams = stand.behind.upstreams();
@@ -76,11 +91,25 @@ fn reloaded_and_new_proxies_are_seen() {
     let of_first: Vec<_> = ended
         .cases()
         .into_iter()
-        .filter(|case| fronts.iter().any(|front| case["downstream"]["local"] == json!(front)))
+        .filter(|case| {
+            fronts
+                .iter()
+                .any(|front| case["downstream"]["local"] == json!(front))
+        })
         .collect();
-    assert_eq!(rules(&of_first), ["fin-before-response"], "{}", ended.stdout());
+    assert_eq!(
+        rules(&of_first),
+        ["fin-before-response"],
+        "{}",
+        ended.stdout()
+    );
     let of_second = cases_of(&ended, &second);
-    assert_eq!(rules(&of_second), ["fin-before-response"; 2], "{}", ended.stdout());
+    assert_eq!(
+        rules(&of_second),
+        ["fin-before-response"; 2],
+        "{}",
+        ended.stdout()
+    );
     drop(behind);
 }
 
@@ -103,7 +132,13 @@ fn connections_older_than_the_capture() {
     std::thread::sleep(Duration::from_millis(500));
     let ended = capture.stop().unwrap();
     let cases = ended.cases();
-    assert_eq!(rules(&cases), ["keepalive-race"], "{}\n{}", ended.stdout(), ended.stderr);
+    assert_eq!(
+        rules(&cases),
+        ["keepalive-race"],
+        "{}\n{}",
+        ended.stdout(),
+        ended.stderr
+    );
     let attempt = &cases[0]["attempts"][0];
     let used = &stand.behind.main.served_for(warm)[0];
     assert_eq!(attempt["adopted"], true, "{attempt}");
@@ -122,7 +157,10 @@ fn nothing_stays_after_a_kill() {
     let pid = stand.proxy.pid().to_string();
     let capture = capture(&["--pid", &pid]);
     let held = Held::by(capture.pid());
-    assert!(!held.links.is_empty() && !held.programs.is_empty(), "{held:?}");
+    assert!(
+        !held.links.is_empty() && !held.programs.is_empty(),
+        "{held:?}"
+    );
     assert_eq!(held.still_there(), held);
     capture.kill().unwrap();
     let mut left = held.clone();
@@ -146,7 +184,12 @@ fn an_end_is_reached_in_every_way() {
         stand.ask(Route::Fresh, &Request::get(path)).unwrap();
     }
     let ended = counted.wait().unwrap();
-    assert_eq!((ended.code, ended.cases().len()), (0, 2), "{}", ended.stderr);
+    assert_eq!(
+        (ended.code, ended.cases().len()),
+        (0, 2),
+        "{}",
+        ended.stderr
+    );
 
     let timed = capture(&["--pid", &pid, "--duration", "500ms"]);
     assert_eq!(timed.wait().unwrap().code, 0);
@@ -154,5 +197,10 @@ fn an_end_is_reached_in_every_way() {
     let with_command = capture(&["--pid", &pid, "--fail-on", "case", "--", "sleep", "1"]);
     stand.ask(Route::Fresh, &Request::get("/fin/3")).unwrap();
     let ended = with_command.wait().unwrap();
-    assert_eq!((ended.code, ended.cases().len()), (1, 1), "{}", ended.stderr);
+    assert_eq!(
+        (ended.code, ended.cases().len()),
+        (1, 1),
+        "{}",
+        ended.stderr
+    );
 }

@@ -33,7 +33,11 @@ fn common(story: &mut Story, statuses: &Statuses) {
     } = *statuses;
     let error = Want::error;
     for (route, fault, want) in [
-        (Route::Refused, "/ok", error(refused, "connect-refused", REFUSED)),
+        (
+            Route::Refused,
+            "/ok",
+            error(refused, "connect-refused", REFUSED),
+        ),
         (
             Route::BlackHole,
             "/ok",
@@ -46,34 +50,78 @@ fn common(story: &mut Story, statuses: &Statuses) {
         (
             Route::Fresh,
             "/fin",
-            error(ended_early, "fin-before-response", delivered("backend", "fin")),
+            error(
+                ended_early,
+                "fin-before-response",
+                delivered("backend", "fin"),
+            ),
         ),
         (
             Route::Pooled,
             "/fin",
-            error(ended_early, "fin-before-response", delivered("backend", "fin")),
+            error(
+                ended_early,
+                "fin-before-response",
+                delivered("backend", "fin"),
+            ),
         ),
         (
             Route::Fresh,
             "/rst",
-            error(ended_early, "rst-before-response", delivered("backend", "reset")),
+            error(
+                ended_early,
+                "rst-before-response",
+                delivered("backend", "reset"),
+            ),
         ),
         (
             Route::Fresh,
             "/partial-header",
-            error(partial_header, "partial-header", delivered("backend", "fin")),
+            error(
+                partial_header,
+                "partial-header",
+                delivered("backend", "fin"),
+            ),
         ),
         (
             Route::Fresh,
             "/hang",
-            error(response_timeout, "response-timeout", delivered("proxy", "timeout")),
+            error(
+                response_timeout,
+                "response-timeout",
+                delivered("proxy", "timeout"),
+            ),
         ),
-        (Route::Fresh, "/502", error(502, "application-502", answered(To::Main))),
-        (Route::Pooled, "/503", error(503, "application-502", answered(To::Main))),
-        (Route::Fresh, "/body-fin", Want::truncated("body-truncated-fin", "fin")),
-        (Route::Fresh, "/body-rst", Want::truncated("body-truncated-rst", "reset")),
-        (Route::Fresh, "/chunked-fin", Want::truncated("body-truncated-fin", "fin")),
-        (Route::Pooled, "/chunked-rst", Want::truncated("body-truncated-rst", "reset")),
+        (
+            Route::Fresh,
+            "/502",
+            error(502, "application-502", answered(To::Main)),
+        ),
+        (
+            Route::Pooled,
+            "/503",
+            error(503, "application-502", answered(To::Main)),
+        ),
+        (
+            Route::Fresh,
+            "/body-fin",
+            Want::truncated("body-truncated-fin", "fin"),
+        ),
+        (
+            Route::Fresh,
+            "/body-rst",
+            Want::truncated("body-truncated-rst", "reset"),
+        ),
+        (
+            Route::Fresh,
+            "/chunked-fin",
+            Want::truncated("body-truncated-fin", "fin"),
+        ),
+        (
+            Route::Pooled,
+            "/chunked-rst",
+            Want::truncated("body-truncated-rst", "reset"),
+        ),
         (Route::Nobody, "/ok", Want::nobody(nobody)),
     ] {
         story.fault(route, fault, &want);
@@ -125,7 +173,11 @@ fn nginx() {
     let on_reused = Want::error(502, "fin-before-response", had_it);
     story.fault_on_reused(Route::Pooled, "/fin", &on_reused);
     // A GET is sent again.
-    let hidden = Want::masked("keepalive-race", [RACE, answered(To::Main)], LogSays::OurRule);
+    let hidden = Want::masked(
+        "keepalive-race",
+        [RACE, answered(To::Main)],
+        LogSays::OurRule,
+    );
     story.race(Route::Pooled, Race::Paused, "GET", &hidden);
     story.race(Route::Pooled, Race::LostFin, "GET", &hidden);
     story.healthy();
@@ -215,7 +267,11 @@ fn apache() {
     story.fault_one(
         Route::RetryRefused,
         "/ok",
-        &Want::masked("connect-refused", [REFUSED, answered(To::Second)], LogSays::Retry),
+        &Want::masked(
+            "connect-refused",
+            [REFUSED, answered(To::Second)],
+            LogSays::Retry,
+        ),
         true,
     );
     let silent = Want::dropped("keepalive-race", RACE, LogSays::OurRule);

@@ -49,12 +49,7 @@ pub(crate) struct Try {
     how: &'static str,
 }
 
-pub(crate) const fn try_to(
-    to: To,
-    sent: Sent,
-    ended_by: &'static str,
-    how: &'static str,
-) -> Try {
+pub(crate) const fn try_to(to: To, sent: Sent, ended_by: &'static str, how: &'static str) -> Try {
     Try {
         to,
         sent,
@@ -482,7 +477,9 @@ impl Story {
                     "{method} {target} {reply:?}"
                 );
                 if reply.end != ReplyEnd::Open
-                    || reply.header("connection").is_some_and(|value| value == "close")
+                    || reply
+                        .header("connection")
+                        .is_some_and(|value| value == "close")
                 {
                     client = Client::connect(front).unwrap();
                 }
@@ -495,10 +492,14 @@ impl Story {
         }
         // The backend closes an idle connection, by itself and on command, and nobody is using it.
         let target = format!("{}?ms=20", self.path("/close-after"));
-        self.stand.ask(Route::Pooled, &Request::get(&target)).unwrap();
+        self.stand
+            .ask(Route::Pooled, &Request::get(&target))
+            .unwrap();
         std::thread::sleep(Duration::from_millis(60));
         let target = self.path("/ok");
-        self.stand.ask(Route::Pooled, &Request::get(&target)).unwrap();
+        self.stand
+            .ask(Route::Pooled, &Request::get(&target))
+            .unwrap();
         self.stand.drain().unwrap();
         // Clients that go while nothing is under way, and one that never says a word.
         let target = self.path("/ok");
@@ -531,7 +532,9 @@ impl Story {
         let mut delays = Vec::new();
         for expected in &self.expected {
             let mine = cases.iter();
-            let mine: Vec<_> = mine.filter(|(_, case)| path_of(case) == expected.path).collect();
+            let mine: Vec<_> = mine
+                .filter(|(_, case)| path_of(case) == expected.path)
+                .collect();
             let [(at, case)] = mine[..] else {
                 problems.push(format!(
                     "{} ({}): {} cases\n  met {:?}\n  log {:#?}\n  {}",
@@ -540,12 +543,20 @@ impl Story {
                     mine.len(),
                     expected.met,
                     expected.log,
-                    mine.iter().map(|(_, case)| case.to_string()).collect::<Vec<_>>().join("\n  ")
+                    mine.iter()
+                        .map(|(_, case)| case.to_string())
+                        .collect::<Vec<_>>()
+                        .join("\n  ")
                 ));
                 continue;
             };
             delays.push(at.saturating_duration_since(expected.at));
-            let wrong = compare(expected, case, self.stand.proxy.kind(), &self.stand.proxy.workers());
+            let wrong = compare(
+                expected,
+                case,
+                self.stand.proxy.kind(),
+                &self.stand.proxy.workers(),
+            );
             if !wrong.is_empty() {
                 problems.push(format!(
                     "{} ({}):\n  {}\n  met {:?}\n  log {:?}\n  case {case}",
@@ -558,7 +569,11 @@ impl Story {
             }
         }
         for (_, case) in &cases {
-            if !self.expected.iter().any(|expected| path_of(case) == expected.path) {
+            if !self
+                .expected
+                .iter()
+                .any(|expected| path_of(case) == expected.path)
+            {
                 problems.push(format!("nobody expected {case}"));
             }
         }
@@ -575,7 +590,10 @@ impl Story {
         }
         let total = self.expected.len() + self.aborted.len();
         if document["totals"]["cases"] != json!(total) {
-            problems.push(format!("{total} cases expected, totals {}", document["totals"]));
+            problems.push(format!(
+                "{total} cases expected, totals {}",
+                document["totals"]
+            ));
         }
         let recording = self.files.path().join("story.w502");
         let replayed = Command::new(why502())
@@ -623,7 +641,9 @@ fn path_of(case: &Value) -> &str {
 fn sums(ended: &xtask::lab::capture::Ended, cases: usize) -> Vec<String> {
     let mut problems = Vec::new();
     let groups = ended.of_type("group");
-    let counts = groups.iter().filter_map(|(_, group)| group["count"].as_u64());
+    let counts = groups
+        .iter()
+        .filter_map(|(_, group)| group["count"].as_u64());
     let counted: u64 = counts.sum();
     if counted != cases as u64 {
         problems.push(format!("the groups count {counted} cases of {cases}"));
@@ -680,8 +700,11 @@ fn compare(expected: &Expected, case: &Value, kind: Kind, workers: &[u32]) -> Ve
         &json!(attempts.len()),
         json!(want.tries.len()),
     );
-    for (number, ((attempt, truth), one)) in
-        attempts.iter().zip(&expected.truths).zip(&want.tries).enumerate()
+    for (number, ((attempt, truth), one)) in attempts
+        .iter()
+        .zip(&expected.truths)
+        .zip(&want.tries)
+        .enumerate()
     {
         let mut same = |what: &str, want: Value| {
             let got = &attempt[what];
@@ -730,8 +753,14 @@ fn log_agrees(expected: &Expected, kind: Kind, attempts: &[Value]) -> Vec<String
     // A log may hold numbers for the last attempt only.
     for (attempt, numbers) in attempts.iter().rev().zip(expected.log_numbers.iter().rev()) {
         for (what, logged) in numbers.fields() {
-            if logged.as_ref().is_some_and(|logged| attempt[what] != *logged) {
-                wrong.push(format!("{what} is {}, the log says {logged:?}", attempt[what]));
+            if logged
+                .as_ref()
+                .is_some_and(|logged| attempt[what] != *logged)
+            {
+                wrong.push(format!(
+                    "{what} is {}, the log says {logged:?}",
+                    attempt[what]
+                ));
             }
         }
     }

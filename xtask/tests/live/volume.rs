@@ -52,8 +52,17 @@ fn an_incident_is_one_group_with_an_exact_count() {
         panic!("not one group: {groups:?}; {}", document["losses"]);
     };
     assert_eq!(group["rule"], "connect-refused", "{group}");
-    assert_eq!(group["count"], json!(REQUESTS), "{group} {}", document["losses"]);
-    assert_eq!(group["upstream"], json!(stand.behind.refused.addr()), "{group}");
+    assert_eq!(
+        group["count"],
+        json!(REQUESTS),
+        "{group} {}",
+        document["losses"]
+    );
+    assert_eq!(
+        group["upstream"],
+        json!(stand.behind.refused.addr()),
+        "{group}"
+    );
     assert_eq!(document["totals"]["cases"], json!(REQUESTS));
     let listed = document["cases"].as_array().unwrap().len();
     assert!((1..=100).contains(&listed), "{listed} cases listed");
@@ -103,7 +112,9 @@ fn odd_requests() {
 
     // Not HTTP at all: the proxy says 400 and asks nobody.
     let mut client = Client::connect(refused).unwrap();
-    client.write_raw(b"\x00\x01\xff\xfe\x80 \x1b[31m\r\n\r\n").unwrap();
+    client
+        .write_raw(b"\x00\x01\xff\xfe\x80 \x1b[31m\r\n\r\n")
+        .unwrap();
     assert_eq!(client.read(false).status, Some(400));
     // Bytes above ASCII in the path, and a query that must not be shown.
     let mut client = Client::connect(refused).unwrap();
@@ -125,7 +136,9 @@ fn odd_requests() {
     // Two at once.
     let mut client = Client::connect(refused).unwrap();
     client
-        .write_raw(b"GET /pipe-1 HTTP/1.1\r\nHost: a\r\n\r\nGET /pipe-2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_raw(
+            b"GET /pipe-1 HTTP/1.1\r\nHost: a\r\n\r\nGET /pipe-2 HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
         .unwrap();
     std::thread::sleep(Duration::from_millis(500));
     drop(client);
@@ -135,9 +148,16 @@ fn odd_requests() {
     let cases = ended.cases();
     let shown = ended.stdout();
     assert_eq!(crate::rules(&cases), ["connect-refused"; 5], "{shown}");
-    assert!(!shown.contains("secret"), "the query string is shown: {shown}");
+    assert!(
+        !shown.contains("secret"),
+        "the query string is shown: {shown}"
+    );
     for line in &ended.lines {
-        assert!(line.text.len() < 16 * 1024, "a line of {} bytes", line.text.len());
+        assert!(
+            line.text.len() < 16 * 1024,
+            "a line of {} bytes",
+            line.text.len()
+        );
         assert!(!line.text.contains(['\u{1b}', '\0']), "{}", line.text);
         serde_json::from_str::<Value>(&line.text).unwrap();
     }

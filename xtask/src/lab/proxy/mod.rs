@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::log::RequestLog;
 use super::net::free_ports;
 use super::process::{Running, children, find_program, is_program, send, state, wait_for};
+use crate::paths;
 
 /// Time for a proxy to start or to write a log line.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,11 +59,9 @@ impl Kind {
             Self::Apache => find_program("apache2"),
             Self::Envoy => {
                 let named = std::env::var_os("WHY502_ENVOY").map(PathBuf::from);
-                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-                let unpacked = root.join("target/tools/envoy");
                 named
                     .into_iter()
-                    .chain([unpacked])
+                    .chain([paths::envoy()])
                     .find(|path| is_program(path))
                     .or_else(|| find_program("envoy"))
             }
