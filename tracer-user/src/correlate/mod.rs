@@ -1,1 +1,357 @@
 //! Ties backend exchanges to what the client got: events in, cases out.
+//!
+//! A failed backend exchange waits ([`pending`]) until the record of its client's outcome comes. That
+//! record is held back for [`HOLD_NS`], because the two come from different hooks and may change
+//! places. Then [`matching`] looks for the attempts behind it and [`crate::diagnose`] judges them.
+//! Time is what the inputs say; nothing here reads a clock, so a replay gives the same cases.
+
+mod attempt;
+mod counters;
+mod identity;
+mod intake;
+mod matching;
+mod pending;
+mod timeline;
+
+use std::collections::{HashMap, VecDeque};
+
+use tracer_ebpf::{Cause, Role, flags};
+
+use crate::case::{Case, Downstream, Outcome, ProxyRef, RequestSummary};
+use crate::diagnose::{self, AttemptFacts, CaseFacts};
+use crate::event::{Exchange, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart};
+use crate::http;
+use attempt::between_us;
+use counters::Counters;
+use intake::{Kind, Reasons};
+use matching::{Client, Draft, Judged};
+use pending::{Pending, Seq, Store};
+
+/// How long a client's record waits for backend records that were overtaken.
+const HOLD_NS: u64 = 100_000_000;
+/// How long a failure waits for its client: longer than the timeouts that proxies ship with.
+const KEEP_NS: u64 = 120_000_000_000;
+/// The same for what can only belong to a client record that is under way already.
+const KEEP_SHORT_NS: u64 = 1_000_000_000;
+/// The status that nginx logs when the client left. Watching it asks for client aborts as cases.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// Kind of a proxy process that was never announced.
+const UNKNOWN_PROXY: &str = "unknown";
+
+/// Bounds of the tables.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Backend exchanges that wait for their client.
+    pending: usize,
+    /// Client records that wait for backend exchanges.
+    held: usize,
+    /// Processes whose kind is known.
+    processes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending: 65_536,
+            held: 16_384,
+            processes: 65_536,
+        }
+    }
+}
+
+/// Makes cases of a session's inputs.
+#[derive(Debug)]
+pub struct Correlator {
+    limits: Limits,
+    now: MonoNs,
+    statuses: Vec<u16>,
+    outcomes: Vec<Outcome>,
+    reasons: Reasons,
+    proxies: HashMap<u32, ProxyKind>,
+    pending: Store,
+    held: VecDeque<(MonoNs, Box<Exchange>)>,
+    counters: Counters,
+}
+
+impl Default for Correlator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Correlator {
+    /// A correlator that has seen nothing.
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        Self {
+            limits,
+            now: 0,
+            statuses: Vec::new(),
+            outcomes: Vec::new(),
+            reasons: Reasons::new(),
+            proxies: HashMap::new(),
+            pending: Store::new(limits.pending),
+            held: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes one input and gives the cases that it completes.
+    pub fn input(&mut self, input: &Input) -> Vec<Case> {
+        match input {
+            Input::Start(start) => {
+                self.start(start);
+                Vec::new()
+            }
+            Input::Proxy(process) => {
+                self.learn(process.pid, process.kind.clone());
+                Vec::new()
+            }
+            Input::Kernel(KernelEvent::Process(event)) => {
+                self.process(*event);
+                Vec::new()
+            }
+            Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
+            Input::Tick(now) => self.advance(*now),
+            Input::Backends(_) | Input::Losses(_) => Vec::new(),
+            Input::End(now) => self.end(*now),
+        }
+    }
+
+    /// Names and values of what was seen and did not become a case, in a fixed order.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters.list()
+    }
+
+    fn start(&mut self, start: &SessionStart) {
+        self.now = start.started_mono_ns;
+        self.statuses.clone_from(&start.statuses);
+        self.outcomes = start
+            .outcomes
+            .iter()
+            .filter_map(|name| Outcome::from_name(name))
+            .collect();
+        self.reasons = start.reset_reasons.iter().cloned().collect();
+    }
+
+    fn learn(&mut self, pid: u32, kind: ProxyKind) {
+        // Pids are few and the oldest knowledge cannot be told apart, so a full table starts anew.
+        if self.proxies.len() >= self.limits.processes {
+            self.proxies.clear();
+        }
+        self.proxies.insert(pid, kind);
+    }
+
+    fn process(&mut self, event: ProcessEvent) {
+        if let ProcessEvent::Fork { pid, parent } = event
+            && let Some(kind) = self.proxies.get(&parent).cloned()
+        {
+            self.learn(pid, kind);
+        }
+        // An exit is no reason to forget: records of the process may still be under way.
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) -> Vec<Case> {
+        let now = self.now.max(exchange.time_ns);
+        match (exchange.role, exchange.cause) {
+            // A healthy sample.
+            (_, Cause::Sampled) | (Role::Connecting, Cause::Watched) => {}
+            (Role::Connecting, Cause::Ended | Cause::Status) => self.upstream(exchange, now),
+            (Role::Accepted, Cause::Ended | Cause::Status | Cause::Watched) => {
+                self.held
+                    .push_back((now + HOLD_NS, Box::new(exchange.clone())));
+            }
+        }
+        self.advance(now)
+    }
+
+    fn upstream(&mut self, exchange: &Exchange, now: MonoNs) {
+        let facts = intake::read(exchange.clone(), &self.reasons);
+        let kind = intake::kind(&facts);
+        let keep = match kind {
+            Kind::Unused => {
+                self.counters.unused_upstreams += 1;
+                return;
+            }
+            Kind::Complete => {
+                self.counters.complete_upstreams += 1;
+                KEEP_SHORT_NS
+            }
+            // The client's record is under way, or never comes.
+            _ if exchange.has(flags::LINK_GONE) => KEEP_SHORT_NS,
+            Kind::Failed | Kind::Unclear | Kind::Answered => KEEP_NS,
+        };
+        if let Some(evicted) = self.pending.insert(facts, kind, now + keep) {
+            self.counters.pending_evicted += u64::from(evicted.kind == Kind::Failed);
+        }
+    }
+
+    fn advance(&mut self, now: MonoNs) -> Vec<Case> {
+        self.now = self.now.max(now);
+        let mut cases = Vec::new();
+        loop {
+            let early = self.held.len() > self.limits.held;
+            let Some((_, exchange)) = self
+                .held
+                .pop_front_if(|(deadline, _)| early || *deadline <= self.now)
+            else {
+                break;
+            };
+            self.counters.held_early += u64::from(early);
+            cases.extend(self.downstream(&exchange));
+        }
+        for expired in self.pending.expire(self.now) {
+            self.expired(&expired);
+        }
+        cases
+    }
+
+    fn expired(&mut self, entry: &Pending) {
+        if entry.kind == Kind::Failed {
+            self.counters.pending_expired += 1;
+        }
+    }
+
+    fn end(&mut self, now: MonoNs) -> Vec<Case> {
+        self.now = self.now.max(now);
+        let mut cases = Vec::new();
+        while let Some((_, exchange)) = self.held.pop_front() {
+            cases.extend(self.downstream(&exchange));
+        }
+        for left in self.pending.expire(MonoNs::MAX) {
+            self.expired(&left);
+        }
+        cases
+    }
+
+    fn downstream(&mut self, exchange: &Exchange) -> Option<Case> {
+        if is_unreadable(exchange) {
+            self.unreadable(exchange);
+            return None;
+        }
+        let request = http::summarise(&exchange.request_head);
+        let client = Client {
+            exchange,
+            request: request.as_ref(),
+        };
+        let watched = exchange
+            .status
+            .is_some_and(|status| self.statuses.contains(&status));
+        let judged = match exchange.cause {
+            Cause::Status => matching::error_response(&self.pending, client),
+            Cause::Watched if watched => matching::error_response(&self.pending, client),
+            Cause::Watched => matching::masked(&self.pending, client),
+            Cause::Ended => matching::ended(&self.pending, client, &self.statuses),
+            Cause::Sampled => Judged::default(),
+        };
+        let (draft, attempts) = self.settle(judged)?;
+        self.case(exchange, request, &draft, attempts)
+    }
+
+    /// Counts what came to nothing and takes the entries that a case claims.
+    fn settle(&mut self, judged: Judged) -> Option<(Draft, Vec<AttemptFacts>)> {
+        self.counters.unrelated_failures += self.drop_failures(&judged.unrelated);
+        self.counters.unwatched_statuses += self.drop_failures(&judged.unwatched);
+        self.counters.client_aborts += u64::from(judged.client_abort);
+        self.counters.ended_without_failure += u64::from(judged.ended_without_failure);
+        let draft = judged.draft?;
+        let attempts = draft
+            .attempts
+            .iter()
+            .filter_map(|seq| {
+                if draft.claim {
+                    self.pending.remove(*seq).map(|entry| entry.facts)
+                } else {
+                    self.pending.get(*seq).map(|entry| entry.facts.clone())
+                }
+            })
+            .collect();
+        let asked = !judged.client_abort || self.statuses.contains(&CLIENT_CLOSED_REQUEST);
+        asked.then_some((draft, attempts))
+    }
+
+    /// Lets go of entries and says how many of them were failures.
+    fn drop_failures(&mut self, seqs: &[Seq]) -> u64 {
+        seqs.iter()
+            .filter_map(|seq| self.pending.remove(*seq))
+            .filter(|entry| entry.kind == Kind::Failed)
+            .count() as u64
+    }
+
+    /// A client whose responses cannot be read: what it got is not known, so no case is made up.
+    fn unreadable(&mut self, client: &Exchange) {
+        let failures: Vec<Seq> = self
+            .pending
+            .linked_to(client.conn, client.exchange)
+            .map(|(seq, _)| seq)
+            .collect();
+        self.counters.unreadable_clients += u64::from(self.drop_failures(&failures) > 0);
+    }
+
+    fn case(
+        &mut self,
+        client: &Exchange,
+        request: Option<RequestSummary>,
+        draft: &Draft,
+        attempts: Vec<AttemptFacts>,
+    ) -> Option<Case> {
+        if !self.outcomes.is_empty() && !self.outcomes.contains(&draft.outcome) {
+            self.counters.filtered_outcomes += 1;
+            return None;
+        }
+        self.counters.cases += 1;
+        let times = &client.times;
+        let status = client.status.filter(|_| draft.outcome != Outcome::Dropped);
+        let proxy = self.proxies.get(&client.pid).cloned();
+        let facts = CaseFacts {
+            proxy: proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned())),
+            outcome: draft.outcome,
+            status,
+            attempts,
+            tie: draft.tie,
+            client_left_ns: draft.client_left_ns,
+            request_start_ns: times.request_start,
+            client_bytes: client.response_bytes,
+            hidden_by: draft.hidden_by,
+            taken_up: client.link.is_some(),
+        };
+        let (suffix, moment) = match client.cause {
+            Cause::Ended => ("-end", times.closed),
+            Cause::Status | Cause::Watched | Cause::Sampled => ("", times.response_start),
+        };
+        Some(Case {
+            // An exchange has one beginning and one end of a response, so this is unique.
+            id: format!("{}-{}{suffix}", client.conn, client.exchange),
+            time_ns: draft.client_left_ns.or(moment).unwrap_or(client.time_ns),
+            outcome: draft.outcome,
+            status,
+            downstream: Downstream {
+                client: client.remote,
+                local: client.local,
+                request,
+                response_bytes: client.response_bytes,
+                ttfb_us: between_us(times.request_start, times.response_start),
+            },
+            attempts: attempt::build_all(&facts),
+            verdict: diagnose::judge(&facts),
+            log: None,
+            proxy: ProxyRef {
+                kind: facts.proxy,
+                pid: client.pid,
+                tid: client.tid,
+            },
+        })
+    }
+}
+
+/// Can what this client got not be told at all?
+fn is_unreadable(client: &Exchange) -> bool {
+    client.has(flags::OPAQUE | flags::TLS | flags::TUNNEL)
+        || client.cause != Cause::Ended && client.status.is_none()
+}
+
+#[cfg(test)]
+mod stories;

@@ -1,5 +1,7 @@
 //! The backend answered with the error status itself.
 
+use tracer_ebpf::Cause;
+
 use crate::case::{EndedBy, How, Outcome};
 use crate::diagnose::evidence::Fact;
 use crate::diagnose::facts::{End, Phase};
@@ -27,15 +29,18 @@ pub(super) const RULE: Rule = Rule {
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let attempt = context.attempt?;
     let status = attempt.exchange.status?;
-    let passed_on = context.case.outcome == Outcome::ErrorResponse
-        && context.deciding
-        && context.case.status == Some(status);
-    if !passed_on
-        || matches!(
+    let whole = attempt.exchange.cause == Cause::Status
+        || !matches!(
             attempt.phase(),
             Phase::Connect | Phase::Waiting | Phase::Head
-        )
-    {
+        );
+    let fits = match (context.deciding, context.case.outcome) {
+        (true, Outcome::ErrorResponse) => context.case.status == Some(status),
+        (true, Outcome::Truncated | Outcome::Dropped) => false,
+        // A retry after an answer of the backend (nginx: proxy_next_upstream http_502).
+        (true, Outcome::Masked) | (false, _) => attempt.exchange.cause == Cause::Status,
+    };
+    if !whole || !fits {
         return None;
     }
     let times = &attempt.exchange.times;

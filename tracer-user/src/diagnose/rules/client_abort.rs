@@ -2,7 +2,6 @@
 
 use crate::case::{EndedBy, How, Outcome};
 use crate::diagnose::evidence::{self, Fact};
-use crate::diagnose::facts::End;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 
 pub(super) const RULE: Rule = Rule {
@@ -12,8 +11,8 @@ pub(super) const RULE: Rule = Rule {
         proxy then dropped the backend connection: the end of that connection is the consequence, \
         not the cause. Reported only when 499 is among the watched statuses.",
     evidence: &[
-        "the client's FIN or RST came before the proxy closed anything",
-        "the backend had not ended the connection by then",
+        "the client's FIN or RST came before the proxy closed its connection",
+        "the backend connection had not ended by then",
     ],
     confused_with: &[
         Confusion {
@@ -56,8 +55,8 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     }
     if let Some(attempt) = context.attempt {
-        let (end, at) = attempt.first_end()?;
-        if end != End::Proxy || at < left {
+        let (_, at) = attempt.first_end()?;
+        if at < left {
             return None;
         }
     }

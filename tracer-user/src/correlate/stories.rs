@@ -1,0 +1,1 @@
+//! Whole stories: inputs in, cases out.
