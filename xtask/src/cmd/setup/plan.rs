@@ -46,7 +46,8 @@ pub(crate) const TOOLS: [Tool; 7] = [
     },
     Tool {
         optional: true,
-        ..tool(&["vagrant"], "vagrant", Purpose::Test)
+        // With a provider, or Vagrant refuses to judge a Vagrantfile.
+        ..tool(&["vagrant"], "vagrant-libvirt", Purpose::Test)
     },
 ];
 
@@ -177,19 +178,20 @@ fn tools(facts: &Facts, purpose: Purpose, plan: &mut Plan) {
                 "{name} is not to be had here; its checks are skipped"
             ));
         } else {
-            wanted.push(tool.package.to_owned());
+            wanted.push((name, tool.package));
         }
     }
     if purpose >= Purpose::Test && !facts.pip {
-        wanted.push("python3-pip".into());
+        wanted.push(("pip", "python3-pip"));
     }
     if wanted.is_empty() {
         return;
     }
+    let (names, packages): (Vec<&str>, Vec<&str>) = wanted.into_iter().unzip();
     plan.steps.push(match facts.apt {
-        Some(_) => Step::Apt(wanted),
+        Some(_) => Step::Apt(packages.into_iter().map(str::to_owned).collect()),
         None => Step::ByHand {
-            what: format!("install with your package manager: {}", wanted.join(" ")),
+            what: format!("install with your package manager: {}", names.join(" ")),
             commands: Vec::new(),
         },
     });
@@ -249,7 +251,7 @@ mod tests {
                 ("rustc-web", "1.96.0+dfsg1"),
                 ("llvm-22-dev", "1:22.1.8"),
                 ("bpftool", "7.1.0"),
-                ("vagrant", "2.3.4"),
+                ("vagrant-libvirt", "0.11.2"),
             ]
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
             .into(),
@@ -401,7 +403,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 iproute2 nftables bpftool vagrant python3-pip",
+                "install nginx haproxy apache2 iproute2 nftables bpftool vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
@@ -418,8 +420,8 @@ mod tests {
     #[test]
     fn an_optional_tool_that_is_not_on_offer_is_noted() {
         let mut facts = machine();
-        facts.tools.remove("vagrant");
-        facts.candidates.remove("vagrant");
+        facts.tools.remove("vagrant-libvirt");
+        facts.candidates.remove("vagrant-libvirt");
         let plan = plan(&facts, Purpose::Test);
         assert!(plan.steps.is_empty());
         assert_eq!(

@@ -210,4 +210,11 @@ mod tests {
             assert_eq!(step.may_run(true), as_root, "{step:?}");
         }
     }
+
+    #[test]
+    fn the_script_for_new_machines_fetches_the_same_linker() {
+        let script = std::fs::read_to_string(xtask::paths::root().join("scripts/provision.sh"));
+        let line = format!("local version={LINKER_VERSION}\n");
+        assert!(script.unwrap().contains(&line), "{line}");
+    }
 }
