@@ -6,17 +6,7 @@ use std::time::Duration;
 
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
-
-/// How results are written to standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// One JSON object at the end.
-    Json,
-    /// One JSON object a line, a case as soon as it is known.
-    Ndjson,
-}
+pub use crate::report::Format;
 
 /// Which cases make the program exit with 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

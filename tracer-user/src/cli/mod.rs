@@ -18,6 +18,7 @@ use clap::error::ErrorKind;
 
 use self::args::{Cli, Command, DoctorArgs, DoctorFormat, ReportArgs};
 use crate::capture::options::CaptureOptions;
+use crate::report::Style;
 
 /// Does what the arguments say, and gives the exit code of the program: 0 it worked (also when the
 /// reader of the output left early), 2 wrong usage or an error, 1 only when `--fail-on` asked for it.
@@ -35,7 +36,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
-        Command::Report(args) => return report(&args),
+        Command::Report(args) => print(|out| report(&args, out))?,
         Command::Explain { rule } => {
             let width = terminal::width(&io::stdout());
             print(|out| explain::write(rule.as_deref(), width, out))?;
@@ -56,11 +57,12 @@ fn doctor(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!(
-        "cannot report on {}: report is not wired yet",
-        args.file.display()
-    )
+fn report(args: &ReportArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let style = Style {
+        colour: terminal::colour(&io::stdout()),
+        width: terminal::width(&io::stdout()),
+    };
+    crate::report::command(&args.file, args.format.into(), style, out)
 }
 
 /// Hands out standard output, and finds the errors that show only when the last bytes are written.

@@ -1,0 +1,96 @@
+//! Lines of bounded width, with colour if wanted.
+
+use anstyle::{AnsiColor, Style as Ink};
+
+use super::Style;
+
+/// Narrower makes no table.
+const WIDTH_MIN: usize = 60;
+
+/// Text under construction.
+#[derive(Debug)]
+pub(super) struct Page {
+    text: String,
+    style: Style,
+}
+
+impl Page {
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            text: String::new(),
+            style,
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.style.width.max(WIDTH_MIN)
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+
+    /// A blank line.
+    pub(super) fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// A line that leads.
+    pub(super) fn heading(&mut self, text: &str) {
+        for line in wrap(text, self.width(), "", "") {
+            self.inked(&line, Ink::new().bold());
+        }
+    }
+
+    /// A heading with a line drawn to the right edge.
+    pub(super) fn rule(&mut self, text: &str) {
+        let mut line = format!("── {text} ");
+        let used = line.chars().count();
+        line.extend(std::iter::repeat_n('─', self.width().saturating_sub(used)));
+        let ink = Ink::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+        for line in wrap(&line, self.width(), "", "") {
+            self.inked(&line, ink);
+        }
+    }
+
+    /// Wrapped text; lines after the first are indented as far as `lead` is wide.
+    pub(super) fn paragraph(&mut self, lead: &str, text: &str) {
+        self.coloured(lead, text, None);
+    }
+
+    /// A paragraph in a colour.
+    pub(super) fn coloured(&mut self, lead: &str, text: &str, colour: Option<AnsiColor>) {
+        let indent = " ".repeat(lead.chars().count());
+        let ink = Ink::new().fg_color(colour.map(Into::into));
+        for line in wrap(text, self.width(), lead, &indent) {
+            self.inked(&line, ink);
+        }
+    }
+
+    /// A line that is set already.
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn inked(&mut self, line: &str, ink: Ink) {
+        if self.style.colour && ink != Ink::new() {
+            let line = line.trim_end();
+            self.text.push_str(&format!("{ink}{line}{ink:#}\n"));
+        } else {
+            self.line(line);
+        }
+    }
+}
+
+fn wrap(text: &str, width: usize, first: &str, rest: &str) -> Vec<String> {
+    let options = textwrap::Options::new(width)
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        // A hyphen in a rule's name or an address is no place to break.
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(text, options)
+        .into_iter()
+        .map(|line| line.into_owned())
+        .collect()
+}
