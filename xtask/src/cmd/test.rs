@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             ];
             status(cargo().args(clippy))
         }),
+        check("lints of the kernel programs", lint_programs),
         check("licences and sources of dependencies", deny),
         check("Vagrantfile", vagrant),
         check("tests without root", || {
@@ -101,6 +102,38 @@ fn status(command: &mut Command) -> anyhow::Result<Outcome> {
         true => Outcome::Passed,
         false => Outcome::Failed(status.to_string()),
     })
+}
+
+/// On the host, since no clippy exists for BPF.
+fn lint_programs() -> anyhow::Result<Outcome> {
+    let architecture = env::consts::ARCH;
+    let mut clippy = cargo();
+    clippy
+        .args([
+            "clippy",
+            "--package",
+            "tracer-ebpf",
+            "--bin",
+            "tracer",
+            "--features",
+            "programs",
+        ])
+        // Some dependencies build anew whenever this variable comes or goes.
+        .arg("--target-dir")
+        .arg(paths::target_dir().join("lint-programs"))
+        // aya-ebpf needs nightly features.
+        .env("RUSTC_BOOTSTRAP", "1")
+        // No unwinding without the standard library.
+        .args(["--", "-C", "panic=abort"])
+        .arg(format!("--cfg=bpf_target_arch=\"{architecture}\""))
+        // A value larger than the 512 bytes of stack must be handed over by reference.
+        .args([
+            "-D",
+            "warnings",
+            "-A",
+            "clippy::needless_borrows_for_generic_args",
+        ]);
+    status(&mut clippy)
 }
 
 fn deny() -> anyhow::Result<Outcome> {
