@@ -27,7 +27,7 @@ pub enum OpenError {
     /// Something else.
     #[error(
         "this is not a why502 recording (it begins with other bytes). Give the file that \
-         `why502 capture -w FILE` wrote; log files are read by `why502 logs`"
+         `why502 capture -w FILE` wrote"
     )]
     NotOurs,
     /// Written in a later format.

@@ -90,9 +90,13 @@ pub(super) fn confidence(name: &str, rule: &str) -> &'static str {
     }
 }
 
-/// A name in snake case as words.
+/// A name in snake case as words, TCP's abbreviations in capitals.
 pub(super) fn spaced(name: &str) -> String {
-    name.replace('_', " ")
+    let word = |word: &str| match word {
+        "syn" | "fin" | "rst" | "eof" | "icmp" => word.to_ascii_uppercase(),
+        _ => word.to_owned(),
+    };
+    name.split('_').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Untrusted text, made harmless.
@@ -135,6 +139,17 @@ mod tests {
             (i64::MIN, "-9223372036854775.808"),
         ] {
             assert_eq!(offset_ms(us), want);
+        }
+    }
+
+    #[test]
+    fn names() {
+        for (name, want) in [
+            ("request_sent", "request sent"),
+            ("fin_received", "FIN received"),
+            ("pending_expired", "pending expired"),
+        ] {
+            assert_eq!(spaced(name), want);
         }
     }
 
