@@ -126,6 +126,25 @@ impl Correlator {
         self.counters.list()
     }
 
+    /// What a reader must know about these results: why something may be missing from them.
+    pub fn notes(&self) -> Vec<String> {
+        let counts = &self.counters;
+        let mut notes = Vec::new();
+        if counts.unreadable_clients > 0 {
+            notes.push(format!(
+                "{} backend failures belong to clients whose responses cannot be read (TLS or HTTP/2): what these clients got is not known, so they are not among the cases",
+                counts.unreadable_clients
+            ));
+        }
+        if counts.pending_evicted > 0 {
+            notes.push(format!(
+                "{} backend failures were let go before their clients' responses came, because too many were waiting: some cases lack their cause",
+                counts.pending_evicted
+            ));
+        }
+        notes
+    }
+
     fn start(&mut self, start: &SessionStart) {
         self.now = start.started_mono_ns;
         self.statuses.clone_from(&start.statuses);
@@ -162,7 +181,7 @@ impl Correlator {
             (Role::Connecting, Cause::Ended | Cause::Status) => self.upstream(exchange, now),
             (Role::Accepted, Cause::Ended | Cause::Status | Cause::Watched) => {
                 self.held
-                    .push_back((now + HOLD_NS, Box::new(exchange.clone())));
+                    .push_back((now.saturating_add(HOLD_NS), Box::new(exchange.clone())));
             }
         }
         self.advance(now)
@@ -184,7 +203,7 @@ impl Correlator {
             _ if exchange.has(flags::LINK_GONE) => KEEP_SHORT_NS,
             Kind::Failed | Kind::Unclear | Kind::Answered => KEEP_NS,
         };
-        if let Some(evicted) = self.pending.insert(facts, kind, now + keep) {
+        if let Some(evicted) = self.pending.insert(facts, kind, now.saturating_add(keep)) {
             self.counters.pending_evicted += u64::from(evicted.kind == Kind::Failed);
         }
     }

@@ -46,20 +46,24 @@ impl Store {
     }
 
     /// Keeps an entry until its deadline. A later record of the same exchange takes the place of an
-    /// earlier one. Gives back the oldest entry if there was no room.
+    /// earlier one, but an answer stays an answer: its end is not what the client got. Gives back the
+    /// oldest entry if there was no room.
     pub(super) fn insert(
         &mut self,
         facts: AttemptFacts,
-        kind: Kind,
-        deadline: MonoNs,
+        mut kind: Kind,
+        mut deadline: MonoNs,
     ) -> Option<Pending> {
         let x = &facts.exchange;
         let older = self
             .on_conn(x.conn)
             .find(|(_, other)| other.facts.exchange.exchange == x.exchange)
             .map(|(seq, _)| seq);
-        if let Some(seq) = older {
-            self.remove(seq);
+        if let Some(older) = older.and_then(|seq| self.remove(seq))
+            && older.kind == Kind::Answered
+        {
+            kind = Kind::Answered;
+            deadline = deadline.max(older.deadline);
         }
         let evicted = if self.entries.len() >= self.limit {
             let oldest = self.entries.first_key_value().map(|(seq, _)| *seq);
@@ -214,12 +218,17 @@ mod tests {
 
     #[test]
     fn a_second_record_of_an_exchange_replaces_the_first() {
-        let mut store = Store::new(10);
-        store.insert(failed(1, 50), Kind::Answered, 100);
-        store.insert(failed(1, 50), Kind::Failed, 100);
-        assert_eq!(store.len(), 1);
-        let (_, entry) = store.on_conn(ConnId(1)).next().unwrap();
-        assert_eq!(entry.kind, Kind::Failed);
+        for (first, second, want) in [
+            (Kind::Unclear, Kind::Failed, Kind::Failed),
+            (Kind::Answered, Kind::Complete, Kind::Answered),
+        ] {
+            let mut store = Store::new(10);
+            store.insert(failed(1, 50), first, 100);
+            store.insert(failed(1, 50), second, 90);
+            assert_eq!(store.len(), 1);
+            let (_, entry) = store.on_conn(ConnId(1)).next().unwrap();
+            assert_eq!(entry.kind, want);
+        }
     }
 
     #[test]

@@ -1,1 +1,8 @@
 //! Whole stories: inputs in, cases out.
+
+mod bounds;
+mod builder;
+mod order;
+mod outcomes;
+mod ties;
+mod traps;

@@ -120,7 +120,7 @@ fn in_window(client: &Exchange, entry: &Pending) -> bool {
     };
     let over = over.unwrap_or_else(|| entry.facts.end_ns());
     let start = client.times.request_start.unwrap_or(0);
-    over >= start && over <= response_ns(client) + SLACK_NS
+    over >= start && over <= response_ns(client).saturating_add(SLACK_NS)
 }
 
 /// The unlinked entry that the thread dealt with last before it wrote the response.
@@ -145,7 +145,7 @@ fn rivals<'a>(store: &'a Store, client: &Exchange, deciding: &Pending) -> Vec<En
         let x = &entry.facts.exchange;
         x.tid == client.tid
             && x.conn != deciding.facts.exchange.conn
-            && entry.facts.end_ns() + SLACK_NS >= response
+            && entry.facts.end_ns().saturating_add(SLACK_NS) >= response
     });
     rivals.truncate(CANDIDATES - 1);
     rivals

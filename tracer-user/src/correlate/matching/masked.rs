@@ -79,5 +79,5 @@ fn retried_at_once(client: &Exchange, entry: &Pending) -> bool {
         && retried(client, entry)
         && client
             .link
-            .is_some_and(|link| link.at_ns - over <= NEXT_ACTION_NS)
+            .is_some_and(|link| link.at_ns.saturating_sub(over) <= NEXT_ACTION_NS)
 }

@@ -79,7 +79,7 @@ fn within_request(client: &Exchange, entry: &Pending) -> bool {
     client
         .times
         .request_start
-        .is_none_or(|start| entry.facts.end_ns() + SLACK_NS >= start)
+        .is_none_or(|start| entry.facts.end_ns().saturating_add(SLACK_NS) >= start)
 }
 
 fn how(entry: &Pending) -> LinkHow {
@@ -107,9 +107,9 @@ fn retried(client: &Exchange, entry: &Pending) -> bool {
         LinkHow::SameTarget => SLACK_NS,
         LinkHow::LastRead | LinkHow::None => 0,
     };
-    client
-        .link
-        .is_some_and(|link| !is_target(&link, entry) && link.at_ns + slack >= entry.facts.end_ns())
+    client.link.is_some_and(|link| {
+        !is_target(&link, entry) && link.at_ns.saturating_add(slack) >= entry.facts.end_ns()
+    })
 }
 
 /// Was it the last backend connection that the client's thread had to do with?

@@ -191,7 +191,11 @@ impl AttemptBuilder {
             x.link = Some(Link {
                 conn: ConnId(client),
                 exchange: number,
-                at_ns: x.start(),
+                at_ns: x
+                    .times
+                    .request_start
+                    .or(x.times.opened)
+                    .unwrap_or(x.time_ns),
                 how,
             });
         })
@@ -202,18 +206,30 @@ impl AttemptBuilder {
         self.with(|x| x.flags |= flags::LINK_CLIENT_LEFT)
     }
 
+    /// The connection that it runs on.
+    pub(crate) fn conn(self, conn: u64) -> Self {
+        self.with(|x| x.conn = ConnId(conn))
+    }
+
+    /// First bytes of the request.
+    pub(crate) fn request(self, head: &str) -> Self {
+        self.with(|x| x.request_head = head.as_bytes().to_vec())
+    }
+
+    /// A response of which these first bytes, and so many body bytes, arrived.
+    pub(crate) fn response(self, status: u16, head: &str, body: u64) -> Self {
+        self.with(|x| x.response_head = head.as_bytes().to_vec())
+            .received(status, head.len() as u64 + body)
+    }
+
+    /// The attempt as the kernel reports it.
+    pub(crate) fn exchange(self) -> Exchange {
+        self.0.exchange
+    }
+
     /// The attempt.
     pub(crate) fn build(self) -> AttemptFacts {
         self.0
-    }
-}
-
-impl Exchange {
-    fn start(&self) -> MonoNs {
-        self.times
-            .request_start
-            .or(self.times.opened)
-            .unwrap_or(self.time_ns)
     }
 }
 

@@ -38,7 +38,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         (true, Outcome::ErrorResponse) => context.case.status == Some(status),
         (true, Outcome::Truncated | Outcome::Dropped) => false,
         // A retry after an answer of the backend (nginx: proxy_next_upstream http_502).
-        (true, Outcome::Masked) | (false, _) => attempt.exchange.cause == Cause::Status,
+        (true, Outcome::Masked) | (false, _) => status >= 500,
     };
     if !whole || !fits {
         return None;
