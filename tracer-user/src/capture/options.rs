@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
-pub use crate::report::Format;
+use crate::report::Format;
 
 /// Which cases make the program exit with 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use super::args::{CaptureArgs, ReportFormat, RoleArg};
 use super::error::UsageError;
-use crate::capture::options::{CaptureOptions, Format};
+use crate::capture::options::CaptureOptions;
 use crate::case::Outcome;
 use crate::discover::{KNOWN_KINDS, Kinds, Selection, kind_of_name};
+use crate::report::Format;
 
 impl From<ReportFormat> for Format {
     fn from(format: ReportFormat) -> Self {

@@ -18,7 +18,6 @@ use clap::error::ErrorKind;
 
 use self::args::{Cli, Command, DoctorArgs, DoctorFormat, ReportArgs};
 use crate::capture::options::CaptureOptions;
-use crate::report::Style;
 
 /// Does what the arguments say, and gives the exit code of the program: 0 it worked (also when the
 /// reader of the output left early), 2 wrong usage or an error, 1 only when `--fail-on` asked for it.
@@ -58,11 +57,7 @@ fn doctor(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 fn report(args: &ReportArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let style = Style {
-        colour: terminal::colour(&io::stdout()),
-        width: terminal::width(&io::stdout()),
-    };
-    crate::report::command(&args.file, args.format.into(), style, out)
+    crate::report::command(&args.file, args.format.into(), terminal::style(), out)
 }
 
 /// Hands out standard output, and finds the errors that show only when the last bytes are written.

@@ -4,12 +4,23 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
+use crate::report::Style;
+
 /// Columns where there is no terminal to ask.
 const WIDTH: usize = 100;
 /// Text in longer lines is hard to read, however wide the window.
 const WIDTH_MAX: usize = 120;
 /// Below this, tables fall apart whatever we do.
 const WIDTH_MIN: usize = 40;
+
+/// How text is set on standard output.
+pub fn style() -> Style {
+    let out = std::io::stdout();
+    Style {
+        colour: colour(&out),
+        width: width(&out),
+    }
+}
 
 /// May colours be used on this stream? Only on a terminal, and not against `NO_COLOR`
 /// (<https://no-color.org>: any value but the empty one) or on one that has none.
