@@ -54,7 +54,13 @@ pub(super) fn kind(facts: &AttemptFacts) -> Kind {
     }
     let proxy_first = !matches!(facts.first_end(), Some((end, _)) if end != End::Proxy);
     match facts.phase() {
-        Phase::Waiting if facts.exchange.request_bytes == 0 && proxy_first => Kind::Unused,
+        Phase::Waiting
+            if facts.exchange.request_bytes == 0
+                && facts.exchange.send_errno.is_none()
+                && proxy_first =>
+        {
+            Kind::Unused
+        }
         Phase::Connect | Phase::Waiting | Phase::Head => Kind::Failed,
         Phase::Body if proxy_first && matches!(facts.progress, Progress::UntilClose { .. }) => {
             Kind::Unclear
@@ -166,6 +172,10 @@ mod tests {
             (AttemptBuilder::sent().closed(9), Kind::Failed),
             (unused().closed(9), Kind::Unused),
             (unused().fin(9), Kind::Failed),
+            (
+                unused().with(|x| x.send_errno = Some(32)).closed(9),
+                Kind::Failed,
+            ),
             (AttemptBuilder::sent().progress(body).fin(9), Kind::Complete),
             (AttemptBuilder::sent().progress(body).reset(9), Kind::Failed),
             (

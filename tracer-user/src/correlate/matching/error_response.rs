@@ -4,7 +4,7 @@ use tracer_ebpf::LinkHow;
 
 use super::{
     CANDIDATES, Client, Draft, Entry, Judged, SCAN, SLACK_NS, is_unlinked, last_on_thread, linked,
-    same_request, seqs, tie, within_request,
+    retries, same_request, seqs, tie, within_request,
 };
 use crate::case::{Confidence, Outcome};
 use crate::correlate::intake::Kind;
@@ -37,7 +37,7 @@ pub(in crate::correlate) fn error_response(store: &Store, client: Client<'_>) ->
         return without_link(store, client);
     };
     let rivals = if is_unlinked(deciding) && deciding.kind != Kind::Answered {
-        rivals(store, x, deciding)
+        rivals(store, x, (seq, deciding))
     } else {
         Vec::new()
     };
@@ -52,6 +52,13 @@ pub(in crate::correlate) fn error_response(store: &Store, client: Client<'_>) ->
         })
         .copied()
         .collect();
+    if let Some((_, first)) = attempts.last().copied() {
+        attempts.extend(
+            retries(store, first)
+                .into_iter()
+                .filter(|(other, retry)| *other != seq && retry.facts.end_ns() <= begin),
+        );
+    }
     attempts.push((seq, deciding));
     Judged {
         unrelated: linked
@@ -138,14 +145,19 @@ fn on_thread<'a>(store: &'a Store, client: &Exchange) -> Option<Entry<'a>> {
 }
 
 /// Other unlinked failures of the same thread so close to the response that one event loop turn may
-/// have read them all before it wrote any response: then order alone proves nothing.
-fn rivals<'a>(store: &'a Store, client: &Exchange, deciding: &Pending) -> Vec<Entry<'a>> {
+/// have read them all before it wrote any response: then order alone proves nothing. Attempts of
+/// which the deciding one is the retry are no rivals.
+fn rivals<'a>(store: &'a Store, client: &Exchange, (deciding, entry): Entry<'a>) -> Vec<Entry<'a>> {
     let response = response_ns(client);
+    let conn = entry.facts.exchange.conn;
     let mut rivals = candidates(store, client, |entry| {
         let x = &entry.facts.exchange;
         x.tid == client.tid
-            && x.conn != deciding.facts.exchange.conn
+            && x.conn != conn
             && entry.facts.end_ns().saturating_add(SLACK_NS) >= response
+            && !retries(store, entry)
+                .iter()
+                .any(|(seq, _)| *seq == deciding)
     });
     rivals.truncate(CANDIDATES - 1);
     rivals

@@ -2,15 +2,14 @@
 
 use tracer_ebpf::LinkHow;
 
-use super::{Client, Draft, Entry, Judged, how, is_target, linked, retried, seqs, tie};
+use super::{
+    Client, Draft, Entry, Judged, SLACK_NS, how, is_target, linked, retried, retries, seqs, tie,
+};
 use crate::case::Outcome;
 use crate::correlate::intake::Kind;
 use crate::correlate::pending::{Pending, Store};
 use crate::diagnose::{HiddenBy, Phase};
 use crate::event::Exchange;
-
-/// A retry that begins this soon after the failure, on the same thread, is the proxy's next action.
-const NEXT_ACTION_NS: u64 = 5_000_000;
 
 /// Judges a client's response that began with a status that is not watched.
 ///
@@ -55,11 +54,18 @@ pub(in crate::correlate) fn masked(store: &Store, client: Client<'_>) -> Judged 
             by_proxy.push((seq, entry));
         }
     }
-    let (attempts, hidden_by) = if by_retry.is_empty() {
+    let (mut attempts, hidden_by) = if by_retry.is_empty() {
         (by_proxy, HiddenBy::Proxy)
     } else {
         (by_retry, HiddenBy::Retry)
     };
+    if let Some((_, last)) = attempts.last().copied() {
+        attempts.extend(
+            retries(store, last)
+                .into_iter()
+                .filter(|(_, retry)| retried(x, retry)),
+        );
+    }
     if let Some((_, last)) = attempts.last() {
         judged.draft = Some(Draft {
             outcome: Outcome::Masked,
@@ -73,11 +79,13 @@ pub(in crate::correlate) fn masked(store: &Store, client: Client<'_>) -> Judged 
     judged
 }
 
+/// Was sending the request elsewhere the thread's next action? (The handshake of a fresh connection
+/// lies between the two.)
 fn retried_at_once(client: &Exchange, entry: &Pending) -> bool {
-    let over = entry.facts.end_ns();
+    let over = super::let_go_ns(entry);
     client.tid == entry.facts.exchange.tid
         && retried(client, entry)
         && client
             .link
-            .is_some_and(|link| link.at_ns.saturating_sub(over) <= NEXT_ACTION_NS)
+            .is_some_and(|link| link.at_ns.saturating_sub(over) <= SLACK_NS)
 }

@@ -14,6 +14,7 @@ pub(super) use masked::masked;
 use tracer_ebpf::LinkHow;
 
 use super::identity::same_request;
+use super::intake::Kind;
 use super::pending::{Pending, Seq, Store};
 use crate::case::{Confidence, Outcome, RequestSummary};
 use crate::diagnose::HiddenBy;
@@ -21,6 +22,9 @@ use crate::event::{Exchange, Link, MonoNs};
 
 /// Records of both sides are stamped by different hooks; this much disorder is taken for none.
 const SLACK_NS: u64 = 5_000_000;
+/// A retry that begins this soon after the proxy let go of the last attempt, on the same thread, is its
+/// next action.
+const NEXT_ACTION_NS: u64 = 1_000_000;
 /// Most candidates that a weak tie lists.
 const CANDIDATES: usize = 8;
 /// Most waiting entries of a process that are looked at for one response.
@@ -130,6 +134,38 @@ fn tie(client: Client<'_>, entry: &Pending, strong: bool) -> Confidence {
     } else {
         Confidence::Weak
     }
+}
+
+/// Unlinked failures that follow from `first`, each begun by the same thread right after it let go of
+/// the one before. (The kernel half ties only the first connect of a request.)
+fn retries<'a>(store: &'a Store, first: &Pending) -> Vec<Entry<'a>> {
+    let (pid, tid) = (first.facts.exchange.pid, first.facts.exchange.tid);
+    let mut found: Vec<Entry<'a>> = Vec::new();
+    let mut let_go = let_go_ns(first);
+    while found.len() < CANDIDATES {
+        let next = store
+            .of_process(pid)
+            .take(SCAN)
+            .filter(|(seq, entry)| {
+                let after = entry.facts.start_ns().checked_sub(let_go);
+                entry.kind == Kind::Failed
+                    && is_unlinked(entry)
+                    && entry.facts.exchange.tid == tid
+                    && after.is_some_and(|ns| ns <= NEXT_ACTION_NS)
+                    && found.iter().all(|(other, _)| other != seq)
+            })
+            .min_by_key(|(seq, entry)| (entry.facts.start_ns(), *seq));
+        let Some((seq, entry)) = next else { break };
+        let_go = let_go_ns(entry);
+        found.push((seq, entry));
+    }
+    found
+}
+
+/// When the proxy was done with an attempt.
+fn let_go_ns(entry: &Pending) -> MonoNs {
+    let closed = entry.facts.exchange.times.closed;
+    closed.unwrap_or_else(|| entry.facts.end_ns())
 }
 
 fn seqs(entries: &[Entry<'_>]) -> Vec<Seq> {

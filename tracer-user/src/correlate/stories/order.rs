@@ -177,3 +177,37 @@ fn a_replay_gives_the_same() {
     ids.dedup();
     assert_eq!(ids.len(), one.cases.len());
 }
+
+#[test]
+fn retries_that_were_not_linked_follow_from_the_first() {
+    // nginx goes through three dead servers; only the first connect is tied by the kernel half.
+    let first = refused(1, 0).linked(500, 1, LinkHow::LastRead);
+    let story = Story::usual()
+        .up(first)
+        .up(refused(2, 1))
+        .up(refused(3, 2))
+        // Another client's retry, much later.
+        .up(refused(9, 40));
+    let failed = story
+        .clone()
+        .down(client(500).status(502, 3).thread_last(3, 2))
+        .tell();
+    assert_eq!(
+        failed.one(),
+        (
+            ErrorResponse,
+            Some(502),
+            "connect-refused",
+            Strong,
+            vec![1, 2, 3]
+        )
+    );
+    let masked = story
+        .down(client(500).status(200, 5).served_by(4, 1, 3))
+        .tell();
+    assert_eq!(
+        masked.one(),
+        (Masked, Some(200), "connect-refused", Strong, vec![1, 2, 3])
+    );
+    assert_eq!(masked.count("pending_expired"), 1);
+}
