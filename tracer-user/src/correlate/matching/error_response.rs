@@ -150,14 +150,19 @@ fn on_thread<'a>(store: &'a Store, client: &Exchange) -> Option<Entry<'a>> {
 fn rivals<'a>(store: &'a Store, client: &Exchange, (deciding, entry): Entry<'a>) -> Vec<Entry<'a>> {
     let response = response_ns(client);
     let conn = entry.facts.exchange.conn;
+    let begin = entry.facts.start_ns();
+    let leads_to = |first: &Pending| {
+        first.facts.end_ns() <= begin
+            && retries(store, first)
+                .iter()
+                .any(|(seq, _)| *seq == deciding)
+    };
     let mut rivals = candidates(store, client, |entry| {
         let x = &entry.facts.exchange;
         x.tid == client.tid
             && x.conn != conn
             && entry.facts.end_ns().saturating_add(SLACK_NS) >= response
-            && !retries(store, entry)
-                .iter()
-                .any(|(seq, _)| *seq == deciding)
+            && !leads_to(entry)
     });
     rivals.truncate(CANDIDATES - 1);
     rivals

@@ -63,8 +63,8 @@ fn strong_by_thread_order_without_a_link() {
 fn two_failures_in_one_turn_are_only_candidates() {
     // One event loop turn read both failures and then wrote both responses.
     let told = Story::usual()
-        .up(refused(1, 0))
-        .up(refused(2, 0))
+        .up(refused(1, 0).with(|x| x.times.opened = Some(at(-1))))
+        .up(refused(2, 0).with(|x| x.times.opened = Some(at(-1))))
         .down(client(500).status(503, 1).thread_last(2, 0))
         .tell();
     let (_, _, rule, confidence, conns) = told.one();
