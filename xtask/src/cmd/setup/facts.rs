@@ -10,7 +10,7 @@ use xtask::lab::process::find_program;
 use super::Purpose;
 use super::apt;
 use super::plan::{DEBIAN_RUST, LLVM_VERSIONS, TOOLS, complete, llvm_packages};
-use crate::bpf_toolchain::{self, Found};
+use crate::bpf_toolchain::{self, Found, OLDEST_RUSTC, parse_version};
 
 /// A machine.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) apt: Option<AptLists>,
     /// Is `rustup` there?
     pub(crate) rustup: bool,
+    /// Has rustup a nightly that is new enough?
+    pub(crate) nightly: bool,
     /// Is `cargo binstall` there?
     pub(crate) binstall: bool,
     /// What the kernel programs are built with.
@@ -67,6 +69,8 @@ impl Facts {
         let mut facts = Self {
             root: rustix::process::geteuid().is_root(),
             rustup: find_program("rustup").is_some(),
+            // Starting rustup takes a while, and the answer matters only without a compiler.
+            nightly: bpf.compiler.is_err() && has_nightly(),
             binstall: find_program("cargo-binstall").is_some(),
             bpf,
             compiler_llvm,
@@ -99,6 +103,13 @@ fn has_llvm(major: u32) -> bool {
     ["bin/llvm-config", "lib/libPolly.a"].iter().all(|file| prefix.join(file).exists())
         // zlib1g-dev and libzstd-dev, which LLVM's list of libraries names.
         && ["zlib.h", "zstd.h"].iter().all(|file| Path::new("/usr/include").join(file).exists())
+}
+
+fn has_nightly() -> bool {
+    let version = stdout(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]));
+    version
+        .and_then(|text| parse_version(&text))
+        .is_some_and(|version| version >= OLDEST_RUSTC)
 }
 
 fn has_pip() -> bool {

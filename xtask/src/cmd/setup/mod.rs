@@ -114,7 +114,7 @@ mod tests {
     fn what_is_left_is_printed_as_commands() {
         let steps = [
             Step::Apt(vec!["nginx".into(), "haproxy".into()]),
-            Step::NightlySource,
+            Step::NightlySource { nightly: false },
         ];
         let text = by_hand(&steps, false).to_string();
         assert_eq!(

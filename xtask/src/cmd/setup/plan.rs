@@ -82,7 +82,7 @@ pub(crate) fn plan(facts: &Facts, purpose: Purpose) -> Plan {
     }
     // Everything above was decided on lists that may be old, or absent on a new machine.
     let apt_may_help = plan.steps.iter().any(|step| match step {
-        Step::Apt(_) | Step::NightlySource | Step::ByHand { .. } => true,
+        Step::Apt(_) | Step::NightlySource { .. } | Step::ByHand { .. } => true,
         Step::BuildLinker { llvm_present, .. } => !llvm_present,
         Step::AptUpdate | Step::FetchLinker | Step::Envoy => false,
     });
@@ -110,11 +110,13 @@ fn compiler(facts: &Facts, plan: &mut Plan) {
     plan.steps.push(if debian && (facts.root || !facts.rustup) {
         Step::Apt(DEBIAN_RUST.map(str::to_owned).to_vec())
     } else if facts.rustup {
-        Step::NightlySource
+        Step::NightlySource {
+            nightly: facts.nightly,
+        }
     } else {
         Step::ByHand {
             what: format!("{why}; install rustup (https://rustup.rs), then"),
-            commands: Step::NightlySource.lines(),
+            commands: Step::NightlySource { nightly: false }.lines(),
         }
     });
 }
@@ -234,6 +236,7 @@ mod tests {
             root: true,
             apt: Some(AptLists::Fresh),
             rustup: true,
+            nightly: true,
             binstall: false,
             bpf: Found {
                 compiler: Ok(compiler),

@@ -14,7 +14,10 @@ pub(crate) enum Step {
     /// Install Debian packages.
     Apt(Vec<String>),
     /// Give rustup's nightly the source of `core`.
-    NightlySource,
+    NightlySource {
+        /// Is there a nightly that is new enough? Then it stays the one it is.
+        nightly: bool,
+    },
     /// Build `bpf-linker` with this major version of LLVM.
     BuildLinker {
         /// The LLVM to link with; the compiler's own, since it must read that compiler's bitcode.
@@ -46,7 +49,7 @@ impl Step {
         match self {
             Self::AptUpdate | Self::Apt(_) => root,
             Self::BuildLinker { llvm_present, .. } => *llvm_present,
-            Self::NightlySource | Self::FetchLinker | Self::Envoy => true,
+            Self::NightlySource { .. } | Self::FetchLinker | Self::Envoy => true,
             Self::ByHand { .. } => false,
         }
     }
@@ -60,7 +63,10 @@ impl Step {
                 install.words.extend(packages.iter().cloned());
                 vec![install]
             }
-            Self::NightlySource => vec![line(
+            Self::NightlySource { nightly: true } => {
+                vec![line("rustup component add rust-src --toolchain nightly")]
+            }
+            Self::NightlySource { nightly: false } => vec![line(
                 "rustup toolchain install nightly --profile minimal --component rust-src",
             )],
             Self::BuildLinker { llvm, .. } => vec![
@@ -95,7 +101,9 @@ impl fmt::Display for Step {
         match self {
             Self::AptUpdate => f.write_str("fetch the lists of packages"),
             Self::Apt(packages) => write!(f, "install {}", packages.join(" ")),
-            Self::NightlySource => f.write_str("fetch the source of `core` for rustup's nightly"),
+            Self::NightlySource { .. } => {
+                f.write_str("fetch the source of `core` for rustup's nightly")
+            }
             Self::BuildLinker { llvm, .. } => write!(
                 f,
                 "build bpf-linker {LINKER_VERSION} with LLVM {llvm} (a minute or two)"
@@ -166,6 +174,14 @@ mod tests {
                 "scripts/apt-install.sh a b",
             ),
             (
+                Step::NightlySource { nightly: true },
+                "rustup component add rust-src --toolchain nightly",
+            ),
+            (
+                Step::NightlySource { nightly: false },
+                "rustup toolchain install nightly --profile minimal --component rust-src",
+            ),
+            (
                 build,
                 "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
                  --no-default-features --features llvm-22",
@@ -201,7 +217,7 @@ mod tests {
         for (step, as_user, as_root) in [
             (Step::AptUpdate, false, true),
             (apt, false, true),
-            (Step::NightlySource, true, true),
+            (Step::NightlySource { nightly: true }, true, true),
             (early, false, false),
             (Step::Envoy, true, true),
             (by_hand, false, false),
