@@ -79,10 +79,6 @@ pub mod flags {
     pub const TLS: u32 = 1 << 3;
     /// Switched protocols (101) or became a CONNECT tunnel: no more exchanges.
     pub const TUNNEL: u32 = 1 << 4;
-    /// The response's framing header says `chunked`.
-    pub const CHUNKED: u32 = 1 << 5;
-    /// The framing header was looked for already.
-    pub const FRAMING_KNOWN: u32 = 1 << 6;
     /// A backend exchange made for the current request failed: report what the client gets.
     pub const WATCH: u32 = 1 << 7;
     /// The end of the current exchange has been reported.
@@ -107,6 +103,8 @@ pub mod flags {
     pub const LINK_ANSWERED: u32 = 1 << 17;
     /// The process aborted the connection (reset) instead of closing it.
     pub const ABORTED: u32 = 1 << 18;
+    /// The end of the connection has been dealt with.
+    pub const OVER: u32 = 1 << 19;
 }
 
 /// No reset reason is known.

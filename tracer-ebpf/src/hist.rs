@@ -55,7 +55,7 @@ pub struct BackendKey {
 pub struct BackendStats {
     /// Connection attempts (`SYN_SENT` entered).
     pub connects: u64,
-    /// Requests whose first byte was sent.
+    /// Exchanges that got at least the first byte of a response.
     pub exchanges: u64,
     /// SYN sent to connection established, µs.
     pub connect: [u32; BUCKETS],

@@ -116,10 +116,11 @@ pub struct SocketFacts {
 }
 
 /// Number of fields that `SocketFacts::valid` covers.
-pub const SOCKET_FACTS: u32 = 17;
+pub const SOCKET_FACTS: u32 = 16;
 
-/// One exchange. `conn.request_head_len` bytes of the request and then `conn.response_head_len`
-/// bytes of the response follow the fixed part.
+/// One exchange. Behind the fixed part follow, if `head_stride` is not 0, `head_stride` bytes whose
+/// first `conn.request_head_len` are the request's first bytes, and, if the record is long enough,
+/// as many whose first `conn.response_head_len` are the response's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExchangeRecord {
@@ -133,6 +134,10 @@ pub struct ExchangeRecord {
     pub thread_last_upstream: ConnKey,
     /// When that was.
     pub thread_last_upstream_ns: u64,
+    /// Size of each head region that follows, bytes; 0 if none does.
+    pub head_stride: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Operations of a [`ProcessRecord`] (in `header.cause`).

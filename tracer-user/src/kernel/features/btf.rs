@@ -9,6 +9,10 @@ use thiserror::Error;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_LEN: usize = 24;
+/// `BTF_KIND_STRUCT`.
+pub const KIND_STRUCT: u32 = 4;
+/// `BTF_KIND_UNION`.
+pub const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
 
 /// The bytes are not BTF, or of a kind that is not known here.
@@ -52,11 +56,54 @@ pub struct Type<'a> {
     pub kind: TypeKind,
     /// Its name, empty for an anonymous type.
     pub name: &'a [u8],
+    /// `BTF_KIND_*`.
+    pub raw_kind: u32,
+    /// The type it refers to, or its size in bytes, as the kind has it.
+    pub size_or_type: u32,
+    /// Number of members, constants or parameters.
+    pub vlen: u32,
+    /// Do member offsets carry a bit-field size in their upper byte?
+    kind_flag: bool,
     members: &'a [u8],
     strings: &'a [u8],
 }
 
+/// A member of a structure or union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Its name, empty for an anonymous structure or union.
+    pub name: &'a [u8],
+    /// Its type.
+    pub type_id: u32,
+    /// Where it begins, in bits.
+    pub bit_offset: u32,
+}
+
 impl<'a> Type<'a> {
+    /// Members of a structure or union; none for any other type.
+    pub fn struct_members(&self) -> impl Iterator<Item = Member<'a>> + use<'a> {
+        let members = match self.raw_kind {
+            KIND_STRUCT | KIND_UNION => self.members,
+            _ => &[],
+        };
+        let (strings, kind_flag) = (self.strings, self.kind_flag);
+        members.chunks_exact(12).map(move |mut member| {
+            let name = string(strings, member.get_u32_ne());
+            let type_id = member.get_u32_ne();
+            let offset = member.get_u32_ne();
+            let bit_offset = if kind_flag {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
+            Member {
+                name,
+                type_id,
+                bit_offset,
+            }
+        })
+    }
+
     /// Name and value of every constant of an enum; empty for any other type.
     pub fn constants(&self) -> Vec<(&'a [u8], u32)> {
         if self.kind != TypeKind::Enum {
@@ -97,7 +144,7 @@ pub fn walk<'a>(btf: &'a [u8], mut visit: impl FnMut(Type<'a>)) -> Result<(), Bt
         }
         let name = types.get_u32_ne();
         let info = types.get_u32_ne();
-        types.advance(4);
+        let size_or_type = types.get_u32_ne();
         let kind = (info >> 24) & 0x1f;
         let len = members_len(kind, (info & 0xffff) as usize).ok_or(BtfError::Kind { kind, at })?;
         let (members, rest) = types.split_at_checked(len).ok_or(BtfError::Short { at })?;
@@ -110,6 +157,10 @@ pub fn walk<'a>(btf: &'a [u8], mut visit: impl FnMut(Type<'a>)) -> Result<(), Bt
                 _ => TypeKind::Other,
             },
             name: string(strings, name),
+            raw_kind: kind,
+            size_or_type,
+            vlen: info & 0xffff,
+            kind_flag: info >> 31 != 0,
             members,
             strings,
         });

@@ -1,0 +1,174 @@
+//! Something ends: an exchange, or the connection under it.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use tracer_ebpf::{Cause, ConnState, flags};
+
+use super::{
+    conn, emit,
+    framing::{Completeness, completeness},
+    link, stats,
+};
+
+/// Did the peer end the connection, or the kernel give it up?
+#[inline(always)]
+fn peer_ended(conn: &ConnState) -> bool {
+    conn.fin_received_ns != 0
+        || conn.reset_received_ns != 0
+        || conn.sk_err != 0
+        || conn.recv_errno != 0
+        || conn.send_errno != 0
+}
+
+/// Was the current exchange of an upstream connection cut short?
+#[inline(always)]
+fn unfinished(sk: u64, conn: &ConnState) -> bool {
+    if conn.flags & flags::TUNNEL != 0 {
+        return false;
+    }
+    if conn.established_ns == 0 {
+        return true;
+    }
+    if conn.exchange == 0 {
+        return false;
+    }
+    if conn.flags & flags::OPAQUE != 0 {
+        // What the bytes mean is hidden: an end by the peer that came after our request and before
+        // any answer is all that can be told.
+        return conn.response_bytes == 0
+            && peer_ended(conn)
+            && !(conn.fin_received_ns != 0 && conn.fin_received_ns < conn.request_start_ns);
+    }
+    match completeness(sk) {
+        Completeness::Complete => false,
+        Completeness::Incomplete => true,
+        Completeness::Unknown => conn.reset_received_ns != 0 || conn.sk_err != 0,
+    }
+}
+
+/// An exchange is over because the next one begins.
+#[inline(always)]
+pub(crate) fn finished<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState) {
+    if conn.response_start_ns != 0 {
+        if UPSTREAM {
+            stats::finished(conn);
+        }
+        sample(sk, conn);
+    }
+}
+
+#[inline(always)]
+fn sample(sk: u64, conn: &mut ConnState) {
+    if conn.flags & flags::SAMPLED != 0 && conn.flags & flags::REPORTED == 0 {
+        emit::exchange(sk, Cause::Sampled);
+    }
+}
+
+/// The connection is over for its process: it closed, or the socket is destroyed. Called more than
+/// once; only the first call counts.
+#[inline(always)]
+pub(crate) fn connection_over(sk: u64) {
+    end_connection(sk);
+}
+
+/// A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn end_connection(sk: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    if conn.flags & flags::OVER != 0 {
+        return 0;
+    }
+    conn.flags |= flags::OVER;
+    if conn::is_upstream(conn) {
+        upstream_over(sk, conn);
+    } else {
+        client_over(sk, conn);
+    }
+    1
+}
+
+#[inline(always)]
+fn upstream_over(sk: u64, conn: &mut ConnState) {
+    if conn.flags & flags::REPORTED == 0 && unfinished(sk, conn) {
+        emit::exchange(sk, Cause::Ended);
+    } else if conn.exchange > 0 {
+        finished::<true>(sk, conn);
+    }
+    if conn.closed_ns != 0 {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        if (pid_tgid >> 32) as u32 == conn.tgid {
+            link::note_upstream(pid_tgid, conn, conn.closed_ns);
+        }
+    }
+}
+
+#[inline(always)]
+fn client_over(sk: u64, conn: &mut ConnState) {
+    if conn.exchange == 0 || conn.tgid == 0 || conn.flags & flags::TUNNEL != 0 {
+        return;
+    }
+    let cut = upstream_still_busy(conn);
+    if conn.flags & flags::WATCH != 0 || conn.response_bytes == 0 || cut {
+        emit::exchange(sk, Cause::Ended);
+        conn.flags |= flags::REPORTED;
+    } else {
+        finished::<false>(sk, conn);
+    }
+}
+
+/// Looks at the upstream connection that works for this client's request: is its exchange cut short
+/// or still going on? A failure that its process has not acted on yet is reported first, so that its
+/// record is there before the client's.
+#[inline(always)]
+fn upstream_still_busy(down: &mut ConnState) -> bool {
+    let Some(up) = linked_upstream(down) else {
+        return false;
+    };
+    let client_left = down.fin_received_ns != 0 || down.reset_received_ns != 0;
+    if client_left {
+        up.flags |= flags::LINK_CLIENT_LEFT;
+    }
+    if !unfinished(up.key.sk, up) {
+        return false;
+    }
+    if peer_ended(up) && !client_left {
+        emit::exchange(up.key.sk, Cause::Ended);
+    }
+    true
+}
+
+/// A client is about to get its answer: if the backend has ended the exchange already and the proxy
+/// has not closed yet, the failure is reported now.
+#[inline(always)]
+pub(crate) fn flush_upstream(down: &mut ConnState) {
+    let Some(up) = linked_upstream(down) else {
+        return;
+    };
+    if peer_ended(up) && unfinished(up.key.sk, up) {
+        emit::exchange(up.key.sk, Cause::Ended);
+    }
+}
+
+#[inline(always)]
+fn linked_upstream(down: &ConnState) -> Option<&'static mut ConnState> {
+    if down.link.sk == 0 {
+        return None;
+    }
+    let up = conn::get(down.link.sk)?;
+    (up.key.generation == down.link.generation
+        && up.link.sk == down.key.sk
+        && up.link.generation == down.key.generation
+        && up.link_exchange == down.exchange
+        && up.flags & flags::REPORTED == 0)
+        .then_some(up)
+}
+
+/// Does the answer that the client now gets come from another backend exchange than one that failed?
+/// If the failed one itself had begun to answer, the client's response is of interest to its end.
+#[inline(always)]
+pub(crate) fn answered_by_another(down: &ConnState) -> bool {
+    match conn::get(down.link.sk) {
+        Some(up) => up.key.generation == down.link.generation && up.flags & flags::REPORTED == 0,
+        None => false,
+    }
+}

@@ -1,0 +1,365 @@
+//! Payload moved: where requests and responses begin and go on.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user};
+use tracer_ebpf::{Cause, ConnState, Direction, flags};
+
+use super::{
+    conn, emit, end,
+    globals::{sample_every, snaplen, status_watched},
+    head::{self, Part},
+    link, regs, sock, stats,
+    user::UserBuffer,
+};
+
+/// Flags that belong to one exchange and go with it.
+const PER_EXCHANGE: u32 = flags::WATCH
+    | flags::REPORTED
+    | flags::STATUS_REPORTED
+    | flags::REQUEST_UNREAD
+    | flags::RESPONSE_UNREAD
+    | flags::HEAD_REQUEST
+    | flags::SAMPLED
+    | flags::LINK_GONE
+    | flags::LINK_CLIENT_LEFT
+    | flags::LINK_ANSWERED;
+
+/// TLS records smaller than this that start a turn are alerts (close_notify), not requests.
+const TLS_ALERT_MAX: u64 = 32;
+
+const SENT: u8 = Direction::Sent as u8;
+const RECEIVED: u8 = Direction::Received as u8;
+
+/// A traced thread sent `bytes` of payload: a request to a backend or a response to a client.
+#[inline(always)]
+pub(crate) fn sent(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+    if !enters(conn, pid_tgid) {
+        return;
+    }
+    let turn = conn.direction != SENT;
+    if conn::is_upstream(conn) {
+        if turn {
+            request_to_backend(sk, bytes, pid_tgid);
+        } else {
+            request_goes_on(sk, conn, bytes);
+        }
+    } else if turn || is_interim(conn.status) {
+        conn.direction = SENT;
+        if conn.exchange > 0 {
+            response_to_client(sk, bytes);
+        }
+    } else {
+        response_goes_on(sk, conn, bytes);
+    }
+}
+
+/// A traced thread received `bytes` of payload: a request of a client or a response of a backend.
+#[inline(always)]
+pub(crate) fn received(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+    if !enters(conn, pid_tgid) {
+        return;
+    }
+    let turn = conn.direction != RECEIVED;
+    if !conn::is_upstream(conn) {
+        if turn {
+            request_of_client(sk, bytes, pid_tgid);
+        } else {
+            request_goes_on(sk, conn, bytes);
+        }
+    } else if turn || is_interim(conn.status) {
+        conn.direction = RECEIVED;
+        // Without a request before: a connection that was open before the capture began.
+        if conn.exchange > 0 {
+            response_of_backend(sk, bytes, pid_tgid);
+        }
+    } else {
+        response_goes_on(sk, conn, bytes);
+    }
+}
+
+/// Notes the thread; false if the payload has no exchanges.
+#[inline(always)]
+fn enters(conn: &mut ConnState, pid_tgid: u64) -> bool {
+    conn.tgid = (pid_tgid >> 32) as u32;
+    conn.tid = pid_tgid as u32;
+    conn.flags & flags::TUNNEL == 0
+}
+
+// The four below are global functions: see the module comment of `programs`.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn request_to_backend(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
+    if let Some(conn) = conn::get(sk) {
+        request_turn::<true>(sk, conn, bytes, pid_tgid);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn request_of_client(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
+    if let Some(conn) = conn::get(sk) {
+        request_turn::<false>(sk, conn, bytes, pid_tgid);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn response_of_backend(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
+    if let Some(conn) = conn::get(sk) {
+        response_begins::<true>(sk, conn, bytes, pid_tgid);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn response_to_client(sk: u64, bytes: u64) -> u32 {
+    if let Some(conn) = conn::get(sk) {
+        response_begins::<false>(sk, conn, bytes, 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn first_word() -> u32 {
+    let Some(piece) = UserBuffer::of(&regs::syscall()).and_then(|buffer| buffer.piece(0)) else {
+        return 0;
+    };
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(piece.base as *const u32) }.unwrap_or(0)
+}
+
+#[inline(always)]
+fn is_tls(word: u32) -> bool {
+    let bytes = word.to_ne_bytes();
+    (0x14..=0x17).contains(&bytes[0]) && bytes[1] == 3
+}
+
+#[inline(always)]
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
+#[inline(always)]
+fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+    let direction = if UPSTREAM { SENT } else { RECEIVED };
+    let word = first_word();
+    let method = head::is_method(word);
+    if conn.exchange > 0 && !method {
+        if conn.flags & flags::OPAQUE == 0 {
+            // The body goes on after an interim or an early response.
+            conn.request_bytes += bytes;
+            if is_interim(conn.status) {
+                conn.direction = direction;
+            }
+            return;
+        }
+        if conn.flags & flags::TLS != 0 && bytes < TLS_ALERT_MAX {
+            return;
+        }
+    }
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    begin::<UPSTREAM>(sk, conn, now);
+    conn.direction = direction;
+    conn.request_bytes = bytes;
+    if UPSTREAM {
+        conn.request_start_seq = sock::write_seq(sk).wrapping_sub(bytes as u32);
+    }
+    if !method {
+        conn.flags |= flags::OPAQUE;
+        if is_tls(word) {
+            conn.flags |= flags::TLS;
+        }
+    }
+    keep_request(sk, conn, bytes, word);
+    tie::<UPSTREAM>(sk, conn, pid_tgid, now);
+}
+
+/// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too.
+#[inline(always)]
+pub(crate) fn request_refused(sk: u64, conn: &mut ConnState, pid_tgid: u64) {
+    let word = first_word();
+    if conn.flags & flags::TUNNEL != 0 || !head::is_method(word) {
+        return;
+    }
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let errno = conn.send_errno;
+    begin::<true>(sk, conn, now);
+    conn.send_errno = errno;
+    conn.direction = SENT;
+    conn.request_start_seq = sock::write_seq(sk);
+    keep_request(sk, conn, u64::from(snaplen()), word);
+    tie::<true>(sk, conn, pid_tgid, now);
+}
+
+/// Ends the exchange before, if there was one, and resets what belongs to one exchange.
+#[inline(always)]
+fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, now: u64) {
+    if conn.exchange > 0 {
+        end::finished::<UPSTREAM>(sk, conn);
+    }
+    conn.idle_since_ns = if conn.response_last_ns > conn.request_start_ns {
+        conn.response_last_ns
+    } else {
+        conn.request_start_ns
+    };
+    conn.exchange += 1;
+    conn.flags &= !PER_EXCHANGE;
+    conn.request_start_ns = now;
+    conn.response_start_ns = 0;
+    conn.response_last_ns = 0;
+    conn.end_read_ns = 0;
+    conn.request_bytes = 0;
+    conn.response_bytes = 0;
+    conn.status = 0;
+    conn.retransmits = 0;
+    conn.retransmit_first_ns = 0;
+    conn.retransmit_last_ns = 0;
+    conn.send_errno = 0;
+    conn.recv_errno = 0;
+    conn.request_head_len = 0;
+    conn.response_head_len = 0;
+    conn.tail_len = 0;
+    conn.target_hash = 0;
+    let every = u64::from(sample_every());
+    if every != 0 && now % every == 0 {
+        conn.flags |= flags::SAMPLED;
+    }
+}
+
+#[inline(always)]
+fn keep_request(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) {
+    let kept = head::head_keep(sk, Part::Request as u32, bytes);
+    if kept == head::UNREAD {
+        conn.flags |= flags::REQUEST_UNREAD;
+    } else {
+        conn.request_head_len = kept as u16;
+        if conn.flags & flags::OPAQUE == 0 {
+            conn.target_hash = head::head_target(sk, kept);
+        }
+    }
+    match &word.to_ne_bytes() {
+        b"HEAD" => conn.flags |= flags::HEAD_REQUEST,
+        b"CONN" => conn.flags |= flags::TUNNEL,
+        _ => {}
+    }
+}
+
+/// Ties the two sides: a client's request is remembered, a backend's is looked up.
+#[inline(always)]
+fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: u64) {
+    if UPSTREAM {
+        if conn.exchange > 1 || conn.flags & flags::ADOPTED != 0 {
+            // The link of the exchange before; a fresh connection keeps the one of its connect.
+            conn.link.sk = 0;
+            conn.link_how = 0;
+        }
+        if conn.target_hash != 0 {
+            link::attach(pid_tgid, sk, conn.target_hash, now);
+        }
+    } else {
+        conn.link.sk = 0;
+        conn.link_how = 0;
+        link::remember(pid_tgid, conn);
+    }
+}
+
+#[inline(always)]
+fn request_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
+    conn.request_bytes += bytes;
+    if conn.request_head_len > 0 && u32::from(conn.request_head_len) < snaplen() {
+        head::head_append(sk, Part::Request as u32, bytes);
+    }
+}
+
+#[inline(always)]
+fn response_begins<const UPSTREAM: bool>(
+    sk: u64,
+    conn: &mut ConnState,
+    bytes: u64,
+    pid_tgid: u64,
+) {
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let interim_before = is_interim(conn.status);
+    conn.response_start_ns = now;
+    conn.response_last_ns = now;
+    conn.response_bytes = bytes;
+    conn.tail_len = 0;
+    conn.status = 0;
+    conn.response_head_len = 0;
+    let kept = head::head_keep(sk, Part::Response as u32, bytes);
+    if kept == head::UNREAD {
+        conn.flags |= flags::RESPONSE_UNREAD;
+    } else {
+        conn.response_head_len = kept as u16;
+        conn.status = head::head_status(sk, kept) as u16;
+        if bytes > u64::from(kept) {
+            head::head_tail(sk, bytes);
+        }
+    }
+    if UPSTREAM {
+        link::note_upstream(pid_tgid, conn, now);
+        if !interim_before {
+            stats::responded(conn);
+        }
+    } else {
+        end::flush_upstream(conn);
+    }
+    if status_watched(conn.status) {
+        conn.flags |= flags::STATUS_REPORTED;
+        if UPSTREAM {
+            watch_client(conn);
+        }
+        emit::exchange(sk, Cause::Status);
+        if !UPSTREAM {
+            conn.flags &= !flags::WATCH;
+        }
+    } else if !UPSTREAM && conn.flags & flags::WATCH != 0 && !is_interim(conn.status) {
+        emit::exchange(sk, Cause::Watched);
+        if end::answered_by_another(conn) {
+            conn.flags &= !flags::WATCH;
+        }
+    }
+    if conn.status == 101 {
+        conn.flags |= flags::TUNNEL;
+    }
+}
+
+/// A backend answered with a watched status itself; if the proxy retries, the client's answer is of
+/// interest whatever it is.
+#[inline(always)]
+fn watch_client(up: &ConnState) {
+    if up.link.sk != 0
+        && let Some(down) = conn::get(up.link.sk)
+        && down.key.generation == up.link.generation
+        && down.exchange == up.link_exchange
+    {
+        down.flags |= flags::WATCH;
+    }
+}
+
+#[inline(always)]
+fn response_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
+    if conn.exchange == 0 {
+        return;
+    }
+    conn.response_bytes += bytes;
+    // SAFETY: no arguments.
+    conn.response_last_ns = unsafe { bpf_ktime_get_ns() };
+    if conn.response_head_len > 0 && u32::from(conn.response_head_len) < snaplen() {
+        let kept = head::head_append(sk, Part::Response as u32, bytes);
+        if conn.status == 0 {
+            conn.status = head::head_status(sk, kept) as u16;
+            if status_watched(conn.status) && conn.flags & flags::STATUS_REPORTED == 0 {
+                conn.flags |= flags::STATUS_REPORTED;
+                emit::exchange(sk, Cause::Status);
+            }
+        }
+    }
+    head::head_tail(sk, bytes);
+}

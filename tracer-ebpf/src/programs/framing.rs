@@ -1,0 +1,213 @@
+//! Was a response complete? Asked only when something ends, never on the path of healthy payload.
+//!
+//! This is a filter: `Complete` keeps a record from being sent. User space decides again with the
+//! whole head.
+
+use tracer_ebpf::{ConnState, HEAD_MAX, flags};
+
+use super::{
+    conn,
+    globals::snaplen,
+    maps::{HEADS, Heads},
+};
+
+/// What the kept bytes say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Completeness {
+    Complete = 0,
+    Incomplete = 1,
+    /// The framing is not within the kept bytes, or the body ends with the connection.
+    Unknown = 2,
+}
+
+/// Digits of a Content-Length that are read.
+const DIGITS: usize = 15;
+
+/// Finds the blank line and the framing headers in the kept response bytes. What it finds goes to the
+/// map value: the turns of the loop look alike to the verifier, which so need not follow each find
+/// apart. A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
+    const CONTENT: u64 = u64::from_ne_bytes(*b"content-");
+    const LENGTH: u64 = u64::from_ne_bytes(*b"length:\0");
+    const TRANSFER: u64 = u64::from_ne_bytes(*b"transfer");
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    /// The first seven bytes of eight.
+    const SEVEN: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);
+    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    // SAFETY: `heads` is a live map value; `i` stays below HEAD_MAX - 20 and the loads below reach
+    // at most 17 bytes further.
+    unsafe {
+        let base = (&raw const (*heads).response).cast::<u8>();
+        let head_end = &raw mut (*heads).head_end;
+        head_end.write_volatile(0);
+        (*heads).length_at = 0;
+        (*heads).chunked = 0;
+        let mut i = 0usize;
+        while i < HEAD_MAX - 20 && (i as u32) < snaplen() {
+            if i as u32 >= len || head_end.read_volatile() != 0 {
+                break;
+            }
+            let at = base.add(i);
+            if *at == b'\n' {
+                let next = at.add(1).cast::<u16>().read_unaligned();
+                if next == u16::from_ne_bytes(*b"\r\n") {
+                    head_end.write_volatile(i as u32 + 3);
+                } else if next.to_ne_bytes()[0] == b'\n' {
+                    head_end.write_volatile(i as u32 + 2);
+                } else {
+                    let word = at.add(1).cast::<u64>().read_unaligned() | LOWER;
+                    let second = at.add(9).cast::<u64>().read_unaligned() | LOWER;
+                    if word == CONTENT && (second & SEVEN) == (LENGTH | LOWER) & SEVEN {
+                        (&raw mut (*heads).length_at).write_volatile(i as u32 + 16);
+                    }
+                    if word == TRANSFER {
+                        (&raw mut (*heads).chunked).write_volatile(1);
+                    }
+                }
+            }
+            i += 1;
+        }
+        // What lies behind `len` is left over from an earlier response.
+        if head_end.read_volatile() > len {
+            head_end.write_volatile(0);
+        }
+    }
+    1
+}
+
+/// The value at `at`; blanks before it are skipped.
+#[inline(always)]
+fn content_length(heads: *const Heads, at: u32) -> u64 {
+    let mut value: u64 = 0;
+    let mut k = 0usize;
+    let at = at as usize;
+    if at >= HEAD_MAX {
+        return 0;
+    }
+    // SAFETY: `at + k` stays within the response region and the 256 bytes behind it.
+    let base = unsafe { (&raw const (*heads).response).cast::<u8>().add(at) };
+    let mut started = false;
+    while k < DIGITS {
+        // SAFETY: as above.
+        let byte = unsafe { *base.add(k) };
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            started = true;
+        } else if started || byte != b' ' {
+            break;
+        }
+        k += 1;
+    }
+    value
+}
+
+/// Is the current response of this connection complete?
+#[inline(always)]
+pub(crate) fn completeness(sk: u64) -> Completeness {
+    match framing_completeness(sk) {
+        0 => Completeness::Complete,
+        1 => Completeness::Incomplete,
+        _ => Completeness::Unknown,
+    }
+}
+
+/// A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn framing_completeness(sk: u64) -> u32 {
+    let found = match conn::get(sk) {
+        Some(conn) => look(sk, conn),
+        None => Completeness::Unknown,
+    };
+    // SAFETY: a local; volatile, so that the branches meet here and are not copied.
+    unsafe { (&raw const found).cast::<u8>().read_volatile() }.into()
+}
+
+#[inline(always)]
+fn look(sk: u64, conn: &ConnState) -> Completeness {
+    if conn.response_bytes == 0 {
+        return Completeness::Incomplete;
+    }
+    if conn.flags & (flags::OPAQUE | flags::TUNNEL | flags::RESPONSE_UNREAD) != 0 {
+        return Completeness::Unknown;
+    }
+    let kept = u32::from(conn.response_head_len);
+    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
+        return Completeness::Unknown;
+    };
+    framing_scan(sk, kept);
+    // SAFETY: a live map value; volatile, because `scan` wrote the fields that way.
+    let (end, length_at, chunked) = unsafe {
+        (
+            (&raw const (*heads).head_end).read_volatile(),
+            (&raw const (*heads).length_at).read_volatile(),
+            (&raw const (*heads).chunked).read_volatile(),
+        )
+    };
+    if end == 0 {
+        // The whole response so far was kept and holds no blank line: the head was cut.
+        return if u64::from(kept) == conn.response_bytes && kept < snaplen() {
+            Completeness::Incomplete
+        } else {
+            Completeness::Unknown
+        };
+    }
+    let body = conn.response_bytes - u64::from(end);
+    if conn.status >= 100 && conn.status < 200 {
+        return if body == 0 {
+            Completeness::Incomplete
+        } else {
+            Completeness::Unknown
+        };
+    }
+    if conn.status == 0 {
+        return Completeness::Unknown;
+    }
+    if conn.flags & flags::HEAD_REQUEST != 0 || conn.status == 204 || conn.status == 304 {
+        return Completeness::Complete;
+    }
+    if chunked != 0 {
+        return chunks_complete(heads, conn, kept);
+    }
+    if length_at != 0 {
+        return if body >= content_length(heads, length_at) {
+            Completeness::Complete
+        } else {
+            Completeness::Incomplete
+        };
+    }
+    Completeness::Unknown
+}
+
+/// Does the body end with the last chunk? Trailers make this `Incomplete` here; user space looks
+/// again.
+#[inline(always)]
+fn chunks_complete(heads: *const Heads, conn: &ConnState, kept: u32) -> Completeness {
+    let tail: u64 = if conn.tail_len == 8 {
+        u64::from_ne_bytes(conn.tail)
+    } else if u64::from(kept) == conn.response_bytes && (8..HEAD_MAX as u32).contains(&kept) {
+        // SAFETY: `kept - 8` is below HEAD_MAX and eight more bytes are within the map value.
+        unsafe {
+            (&raw const (*heads).response)
+                .cast::<u8>()
+                .add((kept - 8) as usize & (HEAD_MAX - 1))
+                .cast::<u64>()
+                .read_unaligned()
+        }
+    } else {
+        return Completeness::Unknown;
+    };
+    const LAST_CHUNK: u64 = u64::from_ne_bytes(*b"\0\0\x000\r\n\r\n");
+    const FIVE: u64 = u64::from_ne_bytes([0, 0, 0, 255, 255, 255, 255, 255]);
+    if tail & FIVE == LAST_CHUNK {
+        Completeness::Complete
+    } else {
+        Completeness::Incomplete
+    }
+}

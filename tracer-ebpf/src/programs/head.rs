@@ -1,0 +1,314 @@
+//! First bytes of messages: keeping them, and the little that is read from them here. The full head
+//! is parsed in user space, and only for exchanges that failed.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use tracer_ebpf::HEAD_MAX;
+
+use super::{
+    conn,
+    globals::snaplen,
+    maps::{APPEND_MAX, CONNS, HEADS, Heads, count_loss},
+    regs,
+    user::{CHUNKS, UserBuffer},
+};
+
+/// Longest prefix of a request line that is hashed.
+const TARGET_MAX: usize = 96;
+
+// SAFETY: all-zero bytes are a valid value of both.
+static ZERO_HEADS: Heads = unsafe { core::mem::zeroed() };
+
+/// The head buffers of a tracked connection.
+#[inline(always)]
+fn buffers(sk: u64) -> Option<*mut Heads> {
+    if let Some(heads) = HEADS.get_ptr_mut(&sk) {
+        return Some(heads);
+    }
+    if HEADS.insert(&sk, &ZERO_HEADS, 0).is_err() {
+        count_loss(tracer_ebpf::loss::HEAD_TABLE);
+        return None;
+    }
+    HEADS.get_ptr_mut(&sk)
+}
+
+/// Which message of the exchange.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Part {
+    Request = 0,
+    Response = 1,
+}
+
+/// The caller's buffer could not be read.
+pub(crate) const UNREAD: u32 = u32::MAX;
+
+#[inline(always)]
+fn region(heads: *mut Heads, part: u32) -> *mut u8 {
+    // SAFETY: field projections of a live map value.
+    unsafe {
+        if part == Part::Request as u32 {
+            (&raw mut (*heads).request).cast()
+        } else {
+            (&raw mut (*heads).response).cast()
+        }
+    }
+}
+
+// The `extern "C"` functions below are global functions: see the module comment of `programs`.
+
+/// Keeps the first bytes of a message that begins with the current call; `total` bytes moved.
+/// Returns how many are kept, or [`UNREAD`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_keep(sk: u64, part: u32, total: u64) -> u32 {
+    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
+        count_loss(tracer_ebpf::loss::USER_READ);
+        return UNREAD;
+    };
+    let Some(heads) = buffers(sk) else {
+        return UNREAD;
+    };
+    let Some(kept) = keep_first(region(heads, part), &buffer, total) else {
+        count_loss(tracer_ebpf::loss::USER_READ);
+        return UNREAD;
+    };
+    kept
+}
+
+/// Appends bytes that came with a later call. Returns the new number of kept bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let len = if part == Part::Request as u32 {
+        &mut conn.request_head_len
+    } else {
+        &mut conn.response_head_len
+    };
+    let before = u32::from(*len);
+    if before == 0 || before >= snaplen() {
+        return before;
+    }
+    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
+        return before;
+    };
+    let Some(heads) = buffers(sk) else {
+        return before;
+    };
+    let Some(piece) = buffer.piece(0) else {
+        return before;
+    };
+    let take = if piece.len < total { piece.len } else { total };
+    let added = append_piece(region(heads, part), u64::from(before), piece.base, take);
+    let after = before + added as u32;
+    *len = after as u16;
+    after
+}
+
+/// Hash of method and target of the kept request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
+    match HEADS.get_ptr_mut(&sk) {
+        Some(heads) => target_hash(region(heads, 0), len),
+        None => 0,
+    }
+}
+
+/// Status of the kept response; 0 if it has none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
+    match HEADS.get_ptr_mut(&sk) {
+        Some(heads) => u32::from(status(region(heads, 1), len)),
+        None => 0,
+    }
+}
+
+/// Keeps the last 8 of the `total` bytes that the current call moved.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_tail(sk: u64, total: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    conn.tail_len = 0;
+    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
+        return 0;
+    };
+    conn.tail_len = tail(&buffer, total, &mut conn.tail);
+    1
+}
+
+/// Keeps the first bytes of a message that begins with this call; `total` bytes moved. Returns how
+/// many are kept now, `None` if the user's memory could not be read.
+#[inline(always)]
+fn keep_first(region: *mut u8, buffer: &UserBuffer, total: u64) -> Option<u32> {
+    let mut kept: u64 = 0;
+    let mut left = total;
+    let mut n = 0;
+    while n < CHUNKS {
+        let Some(piece) = buffer.piece(n) else { break };
+        let take = if piece.len < left { piece.len } else { left };
+        if take > 0 {
+            if kept == 0 {
+                let size = if take < u64::from(snaplen()) {
+                    take
+                } else {
+                    u64::from(snaplen())
+                };
+                // SAFETY: `size` is at most HEAD_MAX (the loader checks snaplen).
+                let failed = unsafe {
+                    bpf_probe_read_user(region.cast(), size as u32, piece.base as *const _)
+                };
+                if failed != 0 {
+                    return None;
+                }
+                kept = size;
+            } else {
+                kept += append_piece(region, kept, piece.base, take);
+            }
+            left -= take;
+        }
+        if left == 0 || kept >= u64::from(snaplen()) {
+            break;
+        }
+        n += 1;
+    }
+    Some(kept as u32)
+}
+
+#[inline(always)]
+fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
+    let limit = u64::from(snaplen());
+    if at >= limit || at >= HEAD_MAX as u64 {
+        return 0;
+    }
+    let room = limit - at;
+    let mut size = if len < room { len } else { room };
+    if size > APPEND_MAX as u64 {
+        size = APPEND_MAX as u64;
+    }
+    // SAFETY: `at` is below HEAD_MAX and `size` at most APPEND_MAX; the region is followed by at
+    // least APPEND_MAX bytes of the same map value.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            region.add(at as usize).cast(),
+            size as u32,
+            base as *const _,
+        )
+    };
+    if failed != 0 { 0 } else { size }
+}
+
+/// The last (up to 8) of `total` bytes, right-aligned, and how many they are.
+#[inline(always)]
+fn tail(buffer: &UserBuffer, total: u64, out: &mut [u8; 8]) -> u8 {
+    let mut left = total;
+    let mut n = 0;
+    while n < CHUNKS {
+        let Some(piece) = buffer.piece(n) else {
+            return 0;
+        };
+        if piece.len >= left {
+            if left < 8 {
+                return 0;
+            }
+            // SAFETY: the helper checks the source; the destination is 8 bytes.
+            let failed = unsafe {
+                bpf_probe_read_user(
+                    out.as_mut_ptr().cast(),
+                    8,
+                    (piece.base + left - 8) as *const _,
+                )
+            };
+            return if failed == 0 { 8 } else { 0 };
+        }
+        left -= piece.len;
+        n += 1;
+    }
+    0
+}
+
+/// Does a message that begins with these four bytes look like an HTTP/1.x request? Methods of
+/// RFC 9110, PATCH (RFC 5789) and WebDAV (RFC 4918).
+#[inline(always)]
+pub(crate) fn is_method(first: u32) -> bool {
+    matches!(
+        &first.to_ne_bytes(),
+        b"GET "
+            | b"POST"
+            | b"PUT "
+            | b"HEAD"
+            | b"DELE"
+            | b"OPTI"
+            | b"PATC"
+            | b"CONN"
+            | b"TRAC"
+            | b"PROP"
+            | b"MKCO"
+            | b"COPY"
+            | b"MOVE"
+            | b"LOCK"
+            | b"UNLO"
+            | b"REPO"
+            | b"SEAR"
+            | b"PURG"
+            | b"BAN "
+    )
+}
+
+/// FNV-1a over method and target (up to the second space, at most [`TARGET_MAX`] bytes); never 0.
+#[inline(always)]
+fn target_hash(region: *const u8, len: u32) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut spaces = 0u32;
+    let mut i = 0usize;
+    while i < TARGET_MAX {
+        if i as u32 >= len {
+            break;
+        }
+        // SAFETY: `i` is below TARGET_MAX, which is below HEAD_MAX.
+        let byte = unsafe { *region.add(i) };
+        if byte == b' ' {
+            spaces += 1;
+            if spaces == 2 {
+                break;
+            }
+        }
+        if byte == b'\r' {
+            break;
+        }
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash | 1
+}
+
+/// The status of a response that begins `HTTP/1.x NNN`; 0 if it does not.
+#[inline(always)]
+fn status(region: *const u8, len: u32) -> u16 {
+    if len < 12 {
+        return 0;
+    }
+    // SAFETY: within the region (HEAD_MAX bytes).
+    unsafe {
+        let first = region.cast::<u64>().read_unaligned();
+        let wanted = u64::from_ne_bytes(*b"HTTP/1.\0");
+        let mask = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);
+        if first & mask != wanted {
+            return 0;
+        }
+        let digit = |i: usize| u16::from((*region.add(i)).wrapping_sub(b'0'));
+        let (a, b, c) = (digit(9), digit(10), digit(11));
+        if a > 9 || b > 9 || c > 9 {
+            return 0;
+        }
+        a * 100 + b * 10 + c
+    }
+}
+
+/// Forgets a connection's buffers.
+#[inline(always)]
+pub(crate) fn forget(sk: u64) {
+    let _ = HEADS.remove(&sk);
+    let _ = CONNS.remove(&sk);
+}

@@ -1,0 +1,11 @@
+//! One file per kernel hook.
+
+mod adopt;
+mod destroy;
+mod error_report;
+mod process;
+mod recv;
+mod reset;
+mod retransmit;
+mod send;
+mod state;

@@ -1,0 +1,57 @@
+//! `sched:sched_process_fork`, `_exec`, `_exit`: workers come and go.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+use tracer_ebpf::{loss, process};
+
+use crate::programs::{
+    emit,
+    globals::offset,
+    maps::{PROCESSES, count_loss},
+    sock,
+};
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    let (parent, child): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let Some(parent_tgid) = sock::read::<u32>(parent, offset!(task_tgid)) else {
+        return 0;
+    };
+    if PROCESSES.get_ptr(&parent_tgid).is_none() {
+        return 0;
+    }
+    let Some(tgid) = sock::read::<u32>(child, offset!(task_tgid)) else {
+        return 0;
+    };
+    if tgid == parent_tgid {
+        return 0; // a thread
+    }
+    if PROCESSES.insert(&tgid, &0, 0).is_err() {
+        count_loss(loss::PROCESS_TABLE);
+    }
+    emit::process(process::FORK, tgid, parent_tgid, 0);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
+    emit::process(
+        process::EXEC,
+        (bpf_get_current_pid_tgid() >> 32) as u32,
+        0,
+        0,
+    );
+    0
+}
+
+/// The table entry stays until user space removes it: the sockets close after this.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if pid_tgid as u32 == tgid && PROCESSES.get_ptr(&tgid).is_some() {
+        emit::process(process::EXIT, tgid, 0, 0);
+    }
+    0
+}

@@ -1,0 +1,136 @@
+//! Which client request does a backend connection work for?
+//!
+//! An event loop reads a client's request and sends it on from the same thread, but a batch of
+//! requests may lie between the two. So each thread remembers its last [`RECENT`] requests by a hash
+//! of method and target; the upstream request is looked up there. A connect comes before any request
+//! bytes: there only time and order can tell.
+
+use tracer_ebpf::{ConnState, LinkHow, load::LINK_WINDOW_NS};
+
+use super::conn;
+use super::maps::{RECENT, Recent, THREADS, Thread};
+
+/// No request chosen.
+const NONE: u64 = u64::MAX;
+
+// SAFETY: all-zero bytes are a valid value.
+static ZERO_THREAD: Thread = unsafe { core::mem::zeroed() };
+
+#[inline(always)]
+fn thread(pid_tgid: u64) -> Option<&'static mut Thread> {
+    if let Some(ptr) = THREADS.get_ptr_mut(&pid_tgid) {
+        // SAFETY: a live map value, used by one thread only.
+        return Some(unsafe { &mut *ptr });
+    }
+    let _ = THREADS.insert(&pid_tgid, &ZERO_THREAD, 0);
+    // SAFETY: as above.
+    THREADS
+        .get_ptr_mut(&pid_tgid)
+        .map(|ptr| unsafe { &mut *ptr })
+}
+
+/// A client's request was read by this thread.
+#[inline(always)]
+pub(crate) fn remember(pid_tgid: u64, down: &ConnState) {
+    let Some(thread) = thread(pid_tgid) else {
+        return;
+    };
+    let slot = (thread.next as usize) & (RECENT - 1);
+    thread.recent[slot] = Recent {
+        conn: down.key,
+        hash: down.target_hash,
+        exchange: down.exchange,
+        taken: 0,
+    };
+    thread.next += 1;
+}
+
+/// Something happened on an upstream connection in this thread.
+#[inline(always)]
+pub(crate) fn note_upstream(pid_tgid: u64, up: &ConnState, now: u64) {
+    let Some(thread) = thread(pid_tgid) else {
+        return;
+    };
+    thread.last_upstream = up.key;
+    thread.last_upstream_ns = now;
+}
+
+/// The last upstream event of a thread.
+#[inline(always)]
+pub(crate) fn last_upstream(pid_tgid: u64) -> Option<&'static Thread> {
+    // SAFETY: a live map value.
+    THREADS.get_ptr(&pid_tgid).map(|ptr| unsafe { &*ptr })
+}
+
+/// Ties an upstream connection to a pending client request: with `hash`, the oldest that nobody
+/// took up and that has the same target, else the newest with the same target; without, the oldest
+/// that nobody took up within the window.
+///
+/// A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn link_attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else { return 0 };
+    // SAFETY: a live map value, used by one thread only.
+    unsafe {
+        // The choice lives in the map, not in registers: so the turns of the loop look alike to the
+        // verifier.
+        let chosen = &raw mut (*thread).chosen;
+        chosen.write_volatile(NONE);
+        let next = (*thread).next as usize;
+        let mut i = 0;
+        while i < RECENT {
+            // From the newest to the oldest.
+            let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
+            let recent = &(*thread).recent[slot];
+            let wanted = recent.exchange != 0
+                && (hash == 0 || recent.hash == hash)
+                && (recent.taken == 0 || (hash != 0 && chosen.read_volatile() == NONE));
+            if wanted && pending(recent, hash, now) {
+                chosen.write_volatile(slot as u64);
+            }
+            i += 1;
+        }
+        let slot = chosen.read_volatile();
+        if slot >= RECENT as u64 {
+            return 0;
+        }
+        let recent = &mut (*thread).recent[slot as usize];
+        recent.taken = 1;
+        tie(sk, recent, hash, now);
+    }
+    1
+}
+
+/// Ties an upstream connection to the client request it works for.
+#[inline(always)]
+pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) {
+    link_attach(pid_tgid, sk, hash, now);
+}
+
+#[inline(always)]
+fn tie(sk: u64, recent: &Recent, hash: u64, now: u64) {
+    let Some(up) = conn::get(sk) else { return };
+    up.link = recent.conn;
+    up.link_exchange = recent.exchange;
+    up.link_ns = now;
+    up.link_how = if hash == 0 { LinkHow::LastRead } else { LinkHow::SameTarget } as u8;
+    if let Some(down) = conn::get(recent.conn.sk) {
+        down.link = up.key;
+        down.link_ns = now;
+        down.link_exchange = up.exchange;
+        down.link_how = up.link_how;
+    }
+}
+
+/// Is this request still without an answer?
+#[inline(always)]
+fn pending(recent: &Recent, hash: u64, now: u64) -> bool {
+    let Some(down) = conn::get(recent.conn.sk) else {
+        return false;
+    };
+    down.key.generation == recent.conn.generation
+        && down.exchange == recent.exchange
+        && down.response_start_ns == 0
+        && (hash != 0 || now - down.request_start_ns < LINK_WINDOW_NS)
+}

@@ -1,0 +1,132 @@
+//! The maps. Sizes are defaults; the loader can change them.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_ebpf::{BackendKey, BackendStats, ConnKey, ConnState, HEAD_MAX, loss};
+
+/// Traced processes by tgid. The value is unused.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// One bit for each port that a traced process listens on.
+#[map]
+pub(crate) static LISTEN_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
+
+/// Connections by socket address. Allocated on demand: memory follows the open connections.
+#[map]
+pub(crate) static CONNS: HashMap<u64, ConnState> =
+    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// First bytes of the current request and response, by socket address.
+#[map]
+pub(crate) static HEADS: HashMap<u64, Heads> =
+    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// Recent requests of each thread.
+#[map]
+pub(crate) static THREADS: LruHashMap<u64, Thread> = LruHashMap::with_max_entries(8192, 0);
+
+/// Counters and latencies by upstream address.
+#[map]
+pub(crate) static BACKENDS: HashMap<BackendKey, BackendStats> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Sockets that traced processes held when the capture began, by inode number.
+#[map]
+pub(crate) static ADOPT_INODES: HashMap<u64, u32> =
+    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// The last reset that left this CPU: on loopback and veth its arrival follows on the same CPU.
+#[map]
+pub(crate) static LAST_RESET: PerCpuArray<SentReset> = PerCpuArray::with_max_entries(1, 0);
+
+/// The last reset that arrived on this CPU: the kernel reports an abortive close after the segment
+/// has left, and on loopback that is after it has arrived.
+#[map]
+pub(crate) static LAST_ARRIVED: PerCpuArray<ArrivedReset> = PerCpuArray::with_max_entries(1, 0);
+
+/// Loss counters, see [`loss`].
+#[map]
+pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
+
+/// Records to user space.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Most bytes that one append to a head takes.
+pub(crate) const APPEND_MAX: usize = 256;
+
+/// Kept heads and what a scan of the response head found.
+#[repr(C)]
+pub(crate) struct Heads {
+    pub(crate) request: [u8; HEAD_MAX],
+    pub(crate) response: [u8; HEAD_MAX],
+    /// Never holds anything: it lets the verifier see that `offset + length` stays inside when
+    /// both are bounded only on their own.
+    pub(crate) spill: [u8; APPEND_MAX],
+    /// Offset behind the blank line of the response head; 0 while not found.
+    pub(crate) head_end: u32,
+    /// Offset of the Content-Length value; 0 if there is none.
+    pub(crate) length_at: u32,
+    /// 1 if the head says `transfer-encoding`.
+    pub(crate) chunked: u32,
+    /// Scanned up to here.
+    pub(crate) scanned: u32,
+}
+
+/// Requests that can be pending per thread before links fall back to the last one.
+pub(crate) const RECENT: usize = 16;
+
+/// A request read from a client.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Recent {
+    pub(crate) conn: ConnKey,
+    pub(crate) hash: u64,
+    pub(crate) exchange: u32,
+    /// 1 once an upstream connection took it up.
+    pub(crate) taken: u32,
+}
+
+/// What a thread did lately.
+#[repr(C)]
+pub(crate) struct Thread {
+    pub(crate) last_upstream: ConnKey,
+    pub(crate) last_upstream_ns: u64,
+    pub(crate) next: u64,
+    /// Scratch of `link`.
+    pub(crate) chosen: u64,
+    pub(crate) recent: [Recent; RECENT],
+}
+
+/// A reset on its way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SentReset {
+    /// Ports of the segment, host byte order.
+    pub(crate) source: u16,
+    pub(crate) dest: u16,
+    pub(crate) reason: u32,
+}
+
+/// A reset that arrived.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ArrivedReset {
+    pub(crate) sk: u64,
+    /// Ports of the segment, host byte order.
+    pub(crate) source: u16,
+    pub(crate) dest: u16,
+    pub(crate) pad: u32,
+}
+
+#[inline(always)]
+pub(crate) fn count_loss(index: u32) {
+    if let Some(counter) = LOSSES.get_ptr_mut(index) {
+        // SAFETY: per-CPU slot that lives as long as the map.
+        unsafe { *counter += 1 };
+    }
+}

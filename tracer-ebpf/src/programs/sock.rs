@@ -1,0 +1,174 @@
+//! Fields of `struct sock` and friends, at the offsets that the loader found in BTF.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw};
+use tracer_ebpf::{ABSENT, ConnState, SocketFacts};
+
+use super::globals::offset;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+
+/// Reads `T` at `base + offset`; `None` if this kernel has no such field or the read faults.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    if offset == ABSENT {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Reads `T` at `base + offset`, zero if there is none. The helper itself fills with zeroes when the
+/// read faults, so no branch is left for the verifier to follow twice.
+#[inline(always)]
+fn read_or_zero<T: Copy + Default>(base: u64, offset: u32) -> T {
+    let mut value = T::default();
+    if offset != ABSENT {
+        // SAFETY: the helper checks the source; the destination is a local of that size.
+        unsafe {
+            bpf_probe_read_kernel_raw(
+                (&raw mut value).cast(),
+                size_of::<T>() as u32,
+                (base + u64::from(offset)) as *const _,
+            );
+        }
+    }
+    value
+}
+
+/// Is it a TCP socket over IPv4 or IPv6?
+#[inline(always)]
+pub(crate) fn is_tcp(sk: u64) -> bool {
+    let family = read_or_zero::<u16>(sk, offset!(sock_skc_family));
+    (family == AF_INET || family == AF_INET6)
+        && read_or_zero::<u16>(sk, offset!(sock_sk_protocol)) == IPPROTO_TCP
+}
+
+#[inline(always)]
+pub(crate) fn state(sk: u64) -> u8 {
+    read_or_zero(sk, offset!(sock_skc_state))
+}
+
+/// Local port, host byte order.
+#[inline(always)]
+pub(crate) fn local_port(sk: u64) -> u16 {
+    read_or_zero(sk, offset!(sock_skc_num))
+}
+
+/// Remote port, host byte order.
+#[inline(always)]
+pub(crate) fn remote_port(sk: u64) -> u16 {
+    u16::from_be(read_or_zero(sk, offset!(sock_skc_dport)))
+}
+
+#[inline(always)]
+pub(crate) fn err(sk: u64) -> i32 {
+    read_or_zero(sk, offset!(sock_sk_err))
+}
+
+#[inline(always)]
+pub(crate) fn snd_una(sk: u64) -> u32 {
+    read_or_zero(sk, offset!(tcp_snd_una))
+}
+
+#[inline(always)]
+pub(crate) fn write_seq(sk: u64) -> u32 {
+    read_or_zero(sk, offset!(tcp_write_seq))
+}
+
+/// Payload bytes that the connection has carried both ways.
+#[inline(always)]
+pub(crate) fn payload_so_far(sk: u64) -> u64 {
+    read_or_zero::<u64>(sk, offset!(tcp_bytes_received))
+}
+
+/// Inode number of the socket file; 0 if it has none.
+#[inline(always)]
+pub(crate) fn inode(sk: u64) -> u64 {
+    let socket: u64 = read_or_zero(sk, offset!(sock_sk_socket));
+    if socket == 0 {
+        return 0;
+    }
+    read_or_zero(socket, offset!(socket_inode_ino))
+}
+
+/// Copies the addresses, and the ports where they are known, into the connection.
+#[inline(always)]
+pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
+    conn.family = read_or_zero(sk, offset!(sock_skc_family));
+    if conn.family == AF_INET {
+        let local: [u8; 4] = read_or_zero(sk, offset!(sock_skc_rcv_saddr));
+        let remote: [u8; 4] = read_or_zero(sk, offset!(sock_skc_daddr));
+        let mut i = 0;
+        while i < 4 {
+            conn.local_addr[i] = local[i];
+            conn.remote_addr[i] = remote[i];
+            i += 1;
+        }
+    } else {
+        conn.local_addr = read_or_zero(sk, offset!(sock_skc_v6_rcv_saddr));
+        conn.remote_addr = read_or_zero(sk, offset!(sock_skc_v6_daddr));
+    }
+    let remote_port = remote_port(sk);
+    if remote_port != 0 {
+        conn.remote_port = remote_port;
+    }
+    let net: u64 = read_or_zero(sk, offset!(sock_skc_net));
+    if net != 0 {
+        conn.netns = read_or_zero(net, offset!(net_ns_inum));
+    }
+    refresh_local(sk, conn);
+}
+
+/// The kernel gives the port between the first state change and the SYN, and takes it back before
+/// it reports CLOSE, so it is read whenever a later event comes by.
+#[inline(always)]
+pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
+    if conn.local_port != 0 {
+        return;
+    }
+    conn.local_port = local_port(sk);
+    if conn.family == AF_INET {
+        let local: [u8; 4] = read_or_zero(sk, offset!(sock_skc_rcv_saddr));
+        let mut i = 0;
+        while i < 4 {
+            conn.local_addr[i] = local[i];
+            i += 1;
+        }
+    } else {
+        conn.local_addr = read_or_zero(sk, offset!(sock_skc_v6_rcv_saddr));
+    }
+}
+
+/// Reads what is worth knowing of a socket at the end of an exchange.
+#[inline(always)]
+pub(crate) fn facts(sk: u64, out: &mut SocketFacts) {
+    let mut valid = 0;
+    macro_rules! field {
+        ($bit:literal, $name:ident: $ty:ty = $offset:ident) => {
+            out.$name = read_or_zero::<$ty>(sk, offset!($offset)).into();
+            if offset!($offset) != ABSENT {
+                valid |= 1 << $bit;
+            }
+        };
+    }
+    out.pad = 0;
+    field!(0, rcv_nxt: u32 = tcp_rcv_nxt);
+    field!(1, copied_seq: u32 = tcp_copied_seq);
+    field!(2, snd_una: u32 = tcp_snd_una);
+    field!(3, write_seq: u32 = tcp_write_seq);
+    field!(4, srtt_us8: u32 = tcp_srtt_us);
+    field!(5, total_retrans: u32 = tcp_total_retrans);
+    field!(6, rto_jiffies: u32 = icsk_rto);
+    field!(7, mss_cache: u32 = tcp_mss_cache);
+    field!(8, pmtu: u32 = icsk_pmtu_cookie);
+    field!(9, rcv_ooopack: u32 = tcp_rcv_ooopack);
+    field!(10, user_timeout_ms: u32 = icsk_user_timeout);
+    field!(11, sk_err_soft: u32 = sock_sk_err_soft);
+    field!(12, sk_shutdown: u8 = sock_sk_shutdown);
+    field!(13, retransmits: u8 = icsk_retransmits);
+    field!(14, bytes_received: u64 = tcp_bytes_received);
+    field!(15, bytes_acked: u64 = tcp_bytes_acked);
+    out.valid = valid;
+}

@@ -1,0 +1,380 @@
+//! The kernel programs, loaded and attached, and the maps behind them.
+
+use std::borrow::Borrow;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{Iter, ProgramError, RawTracePoint};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use thiserror::Error;
+use tracer_ebpf::{BackendKey, BackendStats, Config, HEAD_MAX, Offsets, loss};
+
+use super::offsets::{OffsetsError, offsets};
+use crate::event::{BackendSnapshot, Losses, canonical};
+
+/// The object that the build script made; empty if this machine could not build it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
+
+/// Hooks: program name = tracepoint name. The first ones are those a capture cannot do without.
+const REQUIRED: [&str; 3] = ["sock_send_length", "sock_recv_length", "inet_sock_set_state"];
+const OPTIONAL: [&str; 8] = [
+    "tcp_send_reset",
+    "tcp_receive_reset",
+    "tcp_retransmit_skb",
+    "tcp_destroy_sock",
+    "inet_sk_error_report",
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+];
+
+const LOSS_NAMES: [&str; loss::COUNT as usize] = [
+    "unused",
+    "ring_upstream",
+    "ring_downstream",
+    "ring_process",
+    "connection_table",
+    "head_table",
+    "backend_table",
+    "user_buffer_unread",
+    "process_table",
+];
+
+/// What the programs are told before they are loaded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of each head to keep; rounded up to a multiple of 8, at most [`HEAD_MAX`].
+    pub snaplen: u32,
+    /// Report every n-th healthy exchange; 0 none.
+    pub sample_every: u32,
+    /// Let the programs log.
+    pub verbose: bool,
+    /// Statuses to report.
+    pub statuses: Vec<u16>,
+    /// Size of the ring buffer, bytes; a power of two of at least a page.
+    pub ring_bytes: Option<u32>,
+    /// Connections that can be tracked at once.
+    pub max_connections: Option<u32>,
+}
+
+/// Why the programs could not be started.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The build had no BPF tools.
+    #[error("this build has no kernel programs: {0}")]
+    NoPrograms(&'static str),
+    /// No BTF, or an unknown kernel.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// BTF file not readable.
+    #[error("cannot read the kernel's type information ({path}): {error}")]
+    Btf {
+        /// Path.
+        path: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// The kernel refused the object or its maps.
+    #[error("the kernel refused the programs: {0}")]
+    Ebpf(#[from] EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused the program {name}: {error}")]
+    Program {
+        /// Program.
+        name: &'static str,
+        /// Why.
+        error: ProgramError,
+    },
+    /// A map is missing or has another type than the programs' source says.
+    #[error("map {name}: {error}")]
+    Map {
+        /// Map.
+        name: &'static str,
+        /// Why.
+        error: MapError,
+    },
+    /// The object does not hold what this program expects.
+    #[error("the kernel programs of this build lack {0}; rebuild with `cargo xtask build`")]
+    Missing(&'static str),
+}
+
+/// A plain value that the loader may copy into a map or a global.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T: Copy>(T);
+
+// SAFETY: the ABI types are `repr(C)`, hold only integers and byte arrays, and name their padding.
+unsafe impl aya::Pod for Plain<Config> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Offsets> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<BackendKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<BackendStats> {}
+
+/// The running programs. Dropping it detaches everything: nothing is pinned.
+pub struct Tracer {
+    ebpf: Ebpf,
+    processes: HashMap<MapData, u32, u32>,
+    listen_ports: Array<MapData, u64>,
+    adopt_inodes: HashMap<MapData, u64, u32>,
+    backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
+    losses: PerCpuArray<MapData, u64>,
+    ring: Option<RingBuf<MapData>>,
+    /// Hooks that this kernel does not have.
+    missing: Vec<&'static str>,
+}
+
+impl Tracer {
+    /// Loads the programs; nothing is attached yet.
+    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        if OBJECT.is_empty() {
+            return Err(LoadError::NoPrograms(env!("WHY502_BPF_STATE")));
+        }
+        let path = super::features::BTF_PATH;
+        let btf_bytes = std::fs::read(path).map_err(|error| LoadError::Btf { path, error })?;
+        let offsets = Plain(offsets(&btf_bytes)?);
+        let config = Plain(config(settings));
+        // aya asks for the BTF only to relocate; our object has no relocations against the kernel.
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(None)
+            .override_global("OFFSETS", &offsets, true)
+            .override_global("CONFIG", &config, true);
+        if let Some(bytes) = settings.ring_bytes {
+            loader.map_max_entries("RECORDS", bytes);
+        }
+        if let Some(connections) = settings.max_connections {
+            for map in ["CONNS", "HEADS", "ADOPT_INODES"] {
+                loader.map_max_entries(map, connections);
+            }
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        Ok(Self {
+            processes: take(&mut ebpf, "PROCESSES")?,
+            listen_ports: take(&mut ebpf, "LISTEN_PORTS")?,
+            adopt_inodes: take(&mut ebpf, "ADOPT_INODES")?,
+            backends: take(&mut ebpf, "BACKENDS")?,
+            losses: take(&mut ebpf, "LOSSES")?,
+            ring: Some(take(&mut ebpf, "RECORDS")?),
+            missing: Vec::new(),
+            ebpf,
+        })
+    }
+
+    /// Attaches to the hooks that this kernel has.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        for name in REQUIRED {
+            self.attach_one(name)?;
+        }
+        for name in OPTIONAL {
+            if let Err(error) = self.attach_one(name) {
+                match error {
+                    LoadError::Program {
+                        error: ProgramError::SyscallError(_),
+                        ..
+                    } => self.missing.push(name),
+                    other => return Err(other),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(LoadError::Missing(name))?
+            .try_into()
+            .map_err(|error| LoadError::Program { name, error })?;
+        program
+            .load()
+            .and_then(|()| program.attach(name))
+            .map(drop)
+            .map_err(|error| LoadError::Program { name, error })
+    }
+
+    /// Optional hooks that this kernel does not have.
+    pub fn missing_hooks(&self) -> &[&'static str] {
+        &self.missing
+    }
+
+    /// Traces a process from now on.
+    pub fn trace(&mut self, pid: u32) -> Result<(), LoadError> {
+        self.processes
+            .insert(pid, 0, 0)
+            .map_err(|error| LoadError::Map {
+                name: "PROCESSES",
+                error,
+            })
+    }
+
+    /// Stops to trace a process. One that is not traced is no error.
+    pub fn untrace(&mut self, pid: u32) {
+        let _ = self.processes.remove(&pid);
+    }
+
+    /// Sockets bound to this port accept from clients.
+    pub fn listens_on(&mut self, port: u16) -> Result<(), LoadError> {
+        let (word, bit) = (u32::from(port >> 6), port & 63);
+        let error = |error| LoadError::Map {
+            name: "LISTEN_PORTS",
+            error,
+        };
+        let bits = self.listen_ports.get(&word, 0).map_err(error)?;
+        self.listen_ports
+            .set(word, bits | 1 << bit, 0)
+            .map_err(error)
+    }
+
+    /// Puts the connections that processes hold already into the table. `sockets`: inode number and
+    /// process; `namespaces`: a file of each network namespace they are in.
+    pub fn adopt(&mut self, sockets: &[(u64, u32)], namespaces: &[File]) -> Result<(), LoadError> {
+        const NAME: &str = "adopt_open";
+        for (inode, pid) in sockets {
+            // A full table is no reason to fail: what is not adopted now is adopted at first use.
+            let _ = self.adopt_inodes.insert(inode, pid, 0);
+        }
+        let program_error = |error| LoadError::Program { name: NAME, error };
+        let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
+        let program: &mut Iter = self
+            .ebpf
+            .program_mut(NAME)
+            .ok_or(LoadError::Missing(NAME))?
+            .try_into()
+            .map_err(program_error)?;
+        program.load("tcp", &btf).map_err(program_error)?;
+        for namespace in namespaces {
+            // The iterator walks the namespace of the thread that opens it.
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| walk(program, namespace))
+                    .join()
+                    .unwrap_or(Ok(()))
+            })
+            .map_err(program_error)?;
+        }
+        Ok(())
+    }
+
+    /// The ring buffer, once.
+    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.ring.take()
+    }
+
+    /// For aya-log.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Instructions that the verifier went through for each loaded program, by name.
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let count = program.info().ok()?.verified_instruction_count()?;
+                Some((name.to_owned(), count))
+            })
+            .collect()
+    }
+
+    /// Counters and latencies of every upstream address, by address.
+    pub fn backends(&self) -> Vec<BackendSnapshot> {
+        let mut snapshots: Vec<BackendSnapshot> = self
+            .backends
+            .iter()
+            .flatten()
+            .filter_map(|(Plain(key), Plain(stats))| snapshot(key, &stats))
+            .collect();
+        snapshots.sort_by_key(|snapshot| snapshot.upstream);
+        snapshots
+    }
+
+    /// Loss counters that are not zero.
+    pub fn losses(&self) -> Losses {
+        (1..loss::COUNT)
+            .filter_map(|index| {
+                let per_cpu = self.losses.get(&index, 0).ok()?;
+                let sum: u64 = per_cpu.iter().sum();
+                (sum > 0).then(|| (LOSS_NAMES[index as usize].to_owned(), sum))
+            })
+            .collect()
+    }
+}
+
+fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
+    let io_error = |error: io::Error| ProgramError::IOError(error);
+    move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(namespace),
+        Some(LinkNameSpaceType::Network),
+    )
+    .map_err(|error| io_error(error.into()))?;
+    let link = program.attach()?;
+    let mut file = program
+        .take_link(link)?
+        .into_file()
+        .map_err(|error| io_error(io::Error::other(error)))?;
+    let mut sink = Vec::new();
+    file.read_to_end(&mut sink).map_err(io_error)?;
+    Ok(())
+}
+
+fn config(settings: &Settings) -> Config {
+    let mut status = [0u64; 10];
+    for code in &settings.statuses {
+        if let Some(word) = status.get_mut(usize::from(code / 64)) {
+            *word |= 1 << (code % 64);
+        }
+    }
+    Config {
+        snaplen: settings
+            .snaplen
+            .clamp(64, HEAD_MAX as u32)
+            .next_multiple_of(8),
+        sample_every: settings.sample_every,
+        verbose: u32::from(settings.verbose),
+        pad: 0,
+        status,
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, LoadError> {
+    ebpf.take_map(name)
+        .ok_or(LoadError::Missing(name))?
+        .try_into()
+        .map_err(|error| LoadError::Map { name, error })
+}
+
+fn snapshot(key: BackendKey, stats: &BackendStats) -> Option<BackendSnapshot> {
+    let [a, b, c, d, ..] = key.addr;
+    let ip = match key.family {
+        2 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        10 => canonical(IpAddr::V6(Ipv6Addr::from(key.addr))),
+        _ => return None,
+    };
+    Some(BackendSnapshot {
+        upstream: SocketAddr::new(ip, key.port),
+        connects: stats.connects,
+        exchanges: stats.exchanges,
+        connect: buckets(&stats.connect),
+        ttfb: buckets(&stats.ttfb),
+        total: buckets(&stats.total),
+    })
+}
+
+fn buckets(counts: impl Borrow<[u32; tracer_ebpf::BUCKETS]>) -> Vec<(u16, u32)> {
+    counts
+        .borrow()
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count > 0)
+        .map(|(bucket, count)| (bucket as u16, *count))
+        .collect()
+}
