@@ -16,10 +16,6 @@ pub struct Config {
     pub snaplen: u32,
     /// Report every n-th finished exchange; 0 reports none, 1 all.
     pub sample_every: u32,
-    /// 1: the programs log through aya-log.
-    pub verbose: u32,
-    /// Zero.
-    pub pad: u32,
     /// Bit `n` set: status `n` is reported (0..640).
     pub status: [u64; 10],
 }

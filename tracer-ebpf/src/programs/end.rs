@@ -89,15 +89,17 @@ extern "C" fn end_connection(sk: u64) -> u32 {
 
 #[inline(always)]
 fn upstream_over(sk: u64, conn: &mut ConnState) {
-    if conn.flags & flags::REPORTED == 0 && unfinished(sk, conn) {
+    let failed = conn.flags & flags::REPORTED != 0 || unfinished(sk, conn);
+    if failed && conn.flags & flags::REPORTED == 0 {
         emit::exchange(sk, Cause::Ended);
-    } else if conn.exchange > 0 {
+    } else if !failed && conn.exchange > 0 {
         finished::<true>(sk, conn);
     }
-    if conn.closed_ns != 0 {
-        let pid_tgid = bpf_get_current_pid_tgid();
-        if (pid_tgid >> 32) as u32 == conn.tgid {
-            link::note_upstream(pid_tgid, conn, conn.closed_ns);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if conn.closed_ns != 0 && (pid_tgid >> 32) as u32 == conn.tgid {
+        link::note_upstream(pid_tgid, conn, conn.closed_ns);
+        if failed {
+            link::note_failure(pid_tgid, conn, conn.closed_ns);
         }
     }
 }

@@ -258,9 +258,7 @@ fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: 
             conn.link.sk = 0;
             conn.link_how = 0;
         }
-        if conn.target_hash != 0 {
-            link::attach(pid_tgid, sk, conn.target_hash, now);
-        }
+        link::attach(pid_tgid, sk, conn.target_hash, now);
     } else {
         conn.link.sk = 0;
         conn.link_how = 0;
@@ -277,12 +275,7 @@ fn request_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
 }
 
 #[inline(always)]
-fn response_begins<const UPSTREAM: bool>(
-    sk: u64,
-    conn: &mut ConnState,
-    bytes: u64,
-    pid_tgid: u64,
-) {
+fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let interim_before = is_interim(conn.status);

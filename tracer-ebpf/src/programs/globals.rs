@@ -9,8 +9,6 @@ static OFFSETS: Offsets = Offsets::NONE;
 static CONFIG: Config = Config {
     snaplen: 512,
     sample_every: 0,
-    verbose: 0,
-    pad: 0,
     status: [0; 10],
 };
 
@@ -45,12 +43,6 @@ pub(crate) fn snaplen() -> u32 {
 pub(crate) fn sample_every() -> u32 {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const CONFIG.sample_every) }
-}
-
-#[inline(always)]
-pub(crate) fn verbose() -> bool {
-    // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const CONFIG.verbose) != 0 }
 }
 
 /// Is this status to be reported?

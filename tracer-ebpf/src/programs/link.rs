@@ -10,6 +10,9 @@ use tracer_ebpf::{ConnState, LinkHow, load::LINK_WINDOW_NS};
 use super::conn;
 use super::maps::{RECENT, Recent, THREADS, Thread};
 
+/// A connect or request this soon after a failure in the same thread is its retry.
+const RETRY_AT_ONCE_NS: u64 = 1_000_000;
+
 /// No request chosen.
 const NONE: u64 = u64::MAX;
 
@@ -62,15 +65,41 @@ pub(crate) fn last_upstream(pid_tgid: u64) -> Option<&'static Thread> {
     THREADS.get_ptr(&pid_tgid).map(|ptr| unsafe { &*ptr })
 }
 
-/// Ties an upstream connection to a pending client request: with `hash`, the oldest that nobody
-/// took up and that has the same target, else the newest with the same target; without, the oldest
-/// that nobody took up within the window.
-///
-/// A global function: see the module comment of `programs`.
+/// An upstream exchange of this thread failed: its client's request may be tried again.
+#[inline(always)]
+pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
+    let Some(thread) = thread(pid_tgid) else {
+        return;
+    };
+    thread.failed = Recent {
+        conn: up.link,
+        hash: 0,
+        exchange: up.link_exchange,
+        taken: 1,
+    };
+    thread.failed_ns = now;
+}
+
+/// Ties an upstream connection to the client request it works for. `hash` is that of the request it
+/// sends; 0 while it only connects.
+#[inline(always)]
+pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) {
+    if hash != 0 && link_by_target(pid_tgid, sk, hash, now) != 0 {
+        return;
+    }
+    link_by_order(pid_tgid, sk, now);
+}
+
+// The two below are global functions: see the module comment of `programs`.
+
+/// The oldest request that nobody took up and that has the same target, else the newest with the
+/// same target (a retry). Returns 1 if there is one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn link_attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
-    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else { return 0 };
+extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+        return 0;
+    };
     // SAFETY: a live map value, used by one thread only.
     unsafe {
         // The choice lives in the map, not in registers: so the turns of the loop look alike to the
@@ -84,37 +113,84 @@ extern "C" fn link_attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
             let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
             let recent = &(*thread).recent[slot];
             let wanted = recent.exchange != 0
-                && (hash == 0 || recent.hash == hash)
-                && (recent.taken == 0 || (hash != 0 && chosen.read_volatile() == NONE));
-            if wanted && pending(recent, hash, now) {
+                && recent.hash == hash
+                && (recent.taken == 0 || chosen.read_volatile() == NONE);
+            if wanted && pending(recent, now, u64::MAX) {
                 chosen.write_volatile(slot as u64);
             }
             i += 1;
         }
-        let slot = chosen.read_volatile();
+        take(thread, sk, LinkHow::SameTarget, now)
+    }
+}
+
+/// Without the same target only order and time can tell: the request whose exchange just failed in
+/// this thread, else the oldest that nobody took up within the window, else the one that failed
+/// last. A link that the connection has already stays. Returns 1 if there is a link.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
+    match conn::get(sk) {
+        Some(up) if up.link.sk == 0 => {}
+        _ => return 0,
+    }
+    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+        return 0;
+    };
+    // SAFETY: a live map value, used by one thread only.
+    unsafe {
+        let failed = (*thread).failed;
+        let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX);
+        if may_retry && now - (*thread).failed_ns < RETRY_AT_ONCE_NS {
+            tie(sk, &failed, LinkHow::LastRead, now);
+            return 1;
+        }
+        let chosen = &raw mut (*thread).chosen;
+        chosen.write_volatile(NONE);
+        let next = (*thread).next as usize;
+        let mut i = 0;
+        while i < RECENT {
+            let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
+            let recent = &(*thread).recent[slot];
+            if recent.exchange != 0 && recent.taken == 0 && pending(recent, now, LINK_WINDOW_NS) {
+                chosen.write_volatile(slot as u64);
+            }
+            i += 1;
+        }
+        if take(thread, sk, LinkHow::LastRead, now) != 0 {
+            return 1;
+        }
+        if may_retry {
+            tie(sk, &failed, LinkHow::LastRead, now);
+            return 1;
+        }
+    }
+    0
+}
+
+/// Ties the chosen request, if there is one.
+#[inline(always)]
+unsafe fn take(thread: *mut Thread, sk: u64, how: LinkHow, now: u64) -> u32 {
+    // SAFETY: the caller passes a live map value.
+    unsafe {
+        let slot = (&raw const (*thread).chosen).read_volatile();
         if slot >= RECENT as u64 {
             return 0;
         }
         let recent = &mut (*thread).recent[slot as usize];
         recent.taken = 1;
-        tie(sk, recent, hash, now);
+        tie(sk, recent, how, now);
     }
     1
 }
 
-/// Ties an upstream connection to the client request it works for.
 #[inline(always)]
-pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) {
-    link_attach(pid_tgid, sk, hash, now);
-}
-
-#[inline(always)]
-fn tie(sk: u64, recent: &Recent, hash: u64, now: u64) {
+fn tie(sk: u64, recent: &Recent, how: LinkHow, now: u64) {
     let Some(up) = conn::get(sk) else { return };
     up.link = recent.conn;
     up.link_exchange = recent.exchange;
     up.link_ns = now;
-    up.link_how = if hash == 0 { LinkHow::LastRead } else { LinkHow::SameTarget } as u8;
+    up.link_how = how as u8;
     if let Some(down) = conn::get(recent.conn.sk) {
         down.link = up.key;
         down.link_ns = now;
@@ -123,14 +199,14 @@ fn tie(sk: u64, recent: &Recent, hash: u64, now: u64) {
     }
 }
 
-/// Is this request still without an answer?
+/// Is this request still without an answer, and not older than `window` ns?
 #[inline(always)]
-fn pending(recent: &Recent, hash: u64, now: u64) -> bool {
+fn pending(recent: &Recent, now: u64, window: u64) -> bool {
     let Some(down) = conn::get(recent.conn.sk) else {
         return false;
     };
     down.key.generation == recent.conn.generation
         && down.exchange == recent.exchange
         && down.response_start_ns == 0
-        && (hash != 0 || now - down.request_start_ns < LINK_WINDOW_NS)
+        && now - down.request_start_ns < window
 }

@@ -99,6 +99,9 @@ pub(crate) struct Thread {
     pub(crate) next: u64,
     /// Scratch of `link`.
     pub(crate) chosen: u64,
+    /// The request whose backend exchange failed last, and when.
+    pub(crate) failed: Recent,
+    pub(crate) failed_ns: u64,
     pub(crate) recent: [Recent; RECENT],
 }
 

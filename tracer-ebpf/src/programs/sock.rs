@@ -1,6 +1,8 @@
 //! Fields of `struct sock` and friends, at the offsets that the loader found in BTF.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
+};
 use tracer_ebpf::{ABSENT, ConnState, SocketFacts};
 
 use super::globals::offset;

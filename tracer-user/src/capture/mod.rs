@@ -1,14 +1,127 @@
 //! The `capture` command: loader, session and reports, wired together.
 
+mod diagnostics;
+mod live;
 pub mod options;
+mod sink;
+mod targets;
 
 use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
 
 use self::options::CaptureOptions;
+use self::sink::Sink;
+use self::targets::Targets;
+use crate::event::{Input, SessionStart};
+use crate::kernel::loader::{Settings, Tracer};
 use crate::kernel::preflight::Preflight;
+use crate::recording::Recorder;
 
 /// Traces until something ends the capture, and reports.
-pub fn run(_options: CaptureOptions) -> anyhow::Result<ExitCode> {
-    let _limits = Preflight::look().check()?;
-    anyhow::bail!("capture is not wired yet")
+pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let preflight = Preflight::look();
+    let mut notes: Vec<String> = preflight
+        .check()?
+        .iter()
+        .map(|problem| problem.what.clone())
+        .collect();
+    let recorder = options
+        .write
+        .as_deref()
+        .map(|path| {
+            Recorder::create(path)
+                .with_context(|| format!("cannot write the recording {}", path.display()))
+        })
+        .transpose()?;
+
+    let mut tracer = Tracer::load(&settings(&options))?;
+    let mut targets = Targets::new(options.selection.clone());
+    let mut proxies = targets.look(&mut tracer)?;
+    tracer.attach()?;
+    notes.extend(
+        tracer
+            .missing_hooks()
+            .iter()
+            .map(|hook| format!("the kernel refused the hook {hook}")),
+    );
+    let start = start(&options, &preflight, notes);
+    if let Err(error) = targets.adopt(&mut tracer) {
+        eprintln!("why502: warning: connections that are open now are not known: {error}");
+    }
+    // What began between the first look and the attachment.
+    proxies.extend(targets.look_again(&mut tracer)?);
+    greet(&options, &targets, began);
+
+    let mut sink = Sink::new(&options, recorder);
+    sink.input(&Input::Start(start), 0)?;
+    for proxy in proxies {
+        sink.input(&Input::Proxy(proxy), 0)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let failed = runtime.block_on(live::run(&options, tracer, targets, sink))?;
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn settings(options: &CaptureOptions) -> Settings {
+    Settings {
+        snaplen: u32::from(options.snaplen),
+        sample_every: options.sample_every,
+        verbose: options.verbose,
+        // 499 stands for "the client gave up" and is never on the wire.
+        statuses: options
+            .statuses
+            .iter()
+            .copied()
+            .filter(|status| *status != 499)
+            .collect(),
+        ring_bytes: Some(options.ring_bytes),
+        max_connections: Some(options.max_connections),
+    }
+}
+
+fn start(options: &CaptureOptions, preflight: &Preflight, notes: Vec<String>) -> SessionStart {
+    SessionStart {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        kernel: preflight.features.release.clone(),
+        started_unix_ns: live::unix_now(),
+        started_mono_ns: live::mono_now(),
+        statuses: options.statuses.clone(),
+        outcomes: options
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.name().to_owned())
+            .collect(),
+        reset_reasons: preflight.features.reset_reasons.clone(),
+        notes,
+    }
+}
+
+fn greet(options: &CaptureOptions, targets: &Targets, began: Instant) {
+    let until = match (&options.duration, options.command.is_empty()) {
+        (Some(duration), _) => format!("for {}", humantime::format_duration(*duration)),
+        (None, false) => "until the command ends".to_owned(),
+        (None, true) => "until Ctrl-C".to_owned(),
+    };
+    if targets.is_empty() {
+        eprintln!(
+            "why502: no proxy is running yet; waiting for one to start ({until}). Known by name: \
+             nginx, haproxy, envoy, apache; any other with --proxy NAME or --pid PID."
+        );
+    } else {
+        eprintln!(
+            "why502: tracing {} {until} (attached in {} ms).",
+            targets.summary(),
+            began.elapsed().as_millis()
+        );
+    }
 }

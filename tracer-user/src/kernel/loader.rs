@@ -19,7 +19,11 @@ use crate::event::{BackendSnapshot, Losses, canonical};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
 
 /// Hooks: program name = tracepoint name. The first ones are those a capture cannot do without.
-const REQUIRED: [&str; 3] = ["sock_send_length", "sock_recv_length", "inet_sock_set_state"];
+const REQUIRED: [&str; 3] = [
+    "sock_send_length",
+    "sock_recv_length",
+    "inet_sock_set_state",
+];
 const OPTIONAL: [&str; 8] = [
     "tcp_send_reset",
     "tcp_receive_reset",
@@ -131,6 +135,7 @@ pub struct Tracer {
 impl Tracer {
     /// Loads the programs; nothing is attached yet.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        raise_memlock_limit();
         if OBJECT.is_empty() {
             return Err(LoadError::NoPrograms(env!("WHY502_BPF_STATE")));
         }
@@ -138,12 +143,19 @@ impl Tracer {
         let btf_bytes = std::fs::read(path).map_err(|error| LoadError::Btf { path, error })?;
         let offsets = Plain(offsets(&btf_bytes)?);
         let config = Plain(config(settings));
+        // Levels of aya-log count up from error; 0 is none.
+        let log_level = if settings.verbose {
+            aya_log::Level::Debug as u8
+        } else {
+            0
+        };
         // aya asks for the BTF only to relocate; our object has no relocations against the kernel.
         let mut loader = EbpfLoader::new();
         loader
             .btf(None)
             .override_global("OFFSETS", &offsets, true)
-            .override_global("CONFIG", &config, true);
+            .override_global("CONFIG", &config, true)
+            .override_global(aya_log::LEVEL, &log_level, true);
         if let Some(bytes) = settings.ring_bytes {
             loader.map_max_entries("RECORDS", bytes);
         }
@@ -306,6 +318,17 @@ impl Tracer {
     }
 }
 
+/// Before 5.11 BPF memory counts against this limit. Failing is no error: newer kernels do not ask,
+/// and on older ones the map that does not fit will say so.
+fn raise_memlock_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
 fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
     let io_error = |error: io::Error| ProgramError::IOError(error);
     move_into_link_name_space(
@@ -336,8 +359,6 @@ fn config(settings: &Settings) -> Config {
             .clamp(64, HEAD_MAX as u32)
             .next_multiple_of(8),
         sample_every: settings.sample_every,
-        verbose: u32::from(settings.verbose),
-        pad: 0,
         status,
     }
 }

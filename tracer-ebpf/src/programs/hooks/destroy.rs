@@ -4,7 +4,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use aya_log_ebpf::debug;
 use tracer_ebpf::flags;
 
-use crate::programs::{conn, end, globals, head, sock};
+use crate::programs::{conn, end, head, sock};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
@@ -19,16 +19,15 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
         sock::refresh_local(sk, conn);
         end::connection_over(sk);
     }
-    if globals::verbose() {
-        debug!(
-            &ctx,
-            "connection of process {} ends: exchange {}, {} request bytes, {} response bytes",
-            conn.tgid,
-            conn.exchange,
-            conn.request_bytes,
-            conn.response_bytes
-        );
-    }
+    // Pruned by the verifier unless the loader raises AYA_LOG_LEVEL.
+    debug!(
+        &ctx,
+        "connection of process {} ends: exchange {}, {} request bytes, {} response bytes",
+        conn.tgid,
+        conn.exchange,
+        conn.request_bytes,
+        conn.response_bytes
+    );
     head::forget(sk);
     0
 }

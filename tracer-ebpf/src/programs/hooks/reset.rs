@@ -79,7 +79,7 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let Some(conn) = conn::get(sk) else { return 0 };
     // SAFETY: no arguments.
     conn.reset_received_ns = unsafe { bpf_ktime_get_ns() };
-    if conn.fin_received_ns == 0 {
+    if conn.write_seq_at_end == 0 {
         conn.snd_una_at_end = sock::snd_una(sk);
         conn.write_seq_at_end = sock::write_seq(sk);
     }

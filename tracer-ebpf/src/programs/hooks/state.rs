@@ -148,6 +148,9 @@ fn is_owner(conn: &ConnState) -> bool {
 
 #[inline(always)]
 fn note_end(sk: u64, conn: &mut ConnState) {
+    if conn.write_seq_at_end != 0 {
+        return; // the first end counts
+    }
     conn.snd_una_at_end = sock::snd_una(sk);
     conn.write_seq_at_end = sock::write_seq(sk);
 }

@@ -1,0 +1,104 @@
+//! Where the inputs of a live session go: the recording, the session, and what the user sees at
+//! once. The same order for each, so that a replay sees what the live run saw.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use anyhow::Context as _;
+
+use super::options::{CaptureOptions, FailOn};
+use crate::event::Input;
+use crate::recording::Recorder;
+use crate::report::{Format, Reporter, case_line};
+use crate::session::Session;
+
+/// Case lines that are shown per second while a capture runs; the report has all.
+const LINES_PER_SECOND: u32 = 10;
+
+/// The end of the pipe.
+pub(super) struct Sink {
+    recorder: Option<Recorder>,
+    session: Session,
+    reporter: Reporter,
+    out: BufWriter<StdoutLock<'static>>,
+    show_lines: bool,
+    shown: (u64, u32),
+    hidden: u64,
+    fail_on: FailOn,
+    failed: bool,
+    cases: u64,
+}
+
+impl Sink {
+    /// `recorder` was opened before the capture started.
+    pub(super) fn new(options: &CaptureOptions, recorder: Option<Recorder>) -> Self {
+        Self {
+            recorder,
+            session: Session::new(),
+            reporter: Reporter::new(options.format, crate::cli::terminal::style()),
+            out: BufWriter::new(io::stdout().lock()),
+            show_lines: options.format != Format::Ndjson,
+            shown: (0, 0),
+            hidden: 0,
+            fail_on: options.fail_on.clone(),
+            failed: false,
+            cases: 0,
+        }
+    }
+
+    /// Records an input and hands it to the session.
+    pub(super) fn input(&mut self, input: &Input, second: u64) -> anyhow::Result<()> {
+        if let Some(recorder) = &mut self.recorder
+            && let Some(trouble) = recorder.record(input)
+        {
+            eprintln!("why502: warning: {trouble}");
+            self.session.note(trouble);
+        }
+        let cases = self
+            .reporter
+            .input(&mut self.session, input, &mut self.out)
+            .context("cannot write to standard output")?;
+        for case in &cases {
+            self.cases += 1;
+            self.failed |= self.fail_on.matches(case);
+            if self.show_lines {
+                self.show(second, &case_line(&self.session.case_document(case)));
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, second: u64, line: &str) {
+        if self.shown.0 != second {
+            self.shown = (second, 0);
+            if self.hidden > 0 {
+                eprintln!("… and {} more", self.hidden);
+                self.hidden = 0;
+            }
+        }
+        if self.shown.1 < LINES_PER_SECOND {
+            self.shown.1 += 1;
+            eprintln!("{line}");
+        } else {
+            self.hidden += 1;
+        }
+    }
+
+    /// Cases so far.
+    pub(super) fn cases(&self) -> u64 {
+        self.cases
+    }
+
+    /// Writes the report; true if `--fail-on` asks for exit code 1.
+    pub(super) fn finish(mut self) -> anyhow::Result<bool> {
+        if self.hidden > 0 {
+            eprintln!("… and {} more", self.hidden);
+        }
+        self.reporter
+            .finish(&self.session, &mut self.out)
+            .context("cannot write to standard output")?;
+        self.out
+            .flush()
+            .context("cannot write to standard output")?;
+        Ok(self.failed)
+    }
+}

@@ -1,0 +1,181 @@
+//! The traced processes: found at the start, and followed while they come and go.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::discover::{Found, ScanError, Selection, listening_ports, netns, scan, socket_inodes};
+use crate::event::{ProcessEvent, ProxyKind, ProxyProcess};
+use crate::kernel::loader::{LoadError, Tracer};
+
+/// How long an exited process stays in the kernel's table: its sockets close after its exit is
+/// reported.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What is traced, and what was.
+pub(super) struct Targets {
+    selection: Selection,
+    root: &'static Path,
+    known: BTreeMap<u32, ProxyKind>,
+    leaving: Vec<(Instant, u32)>,
+}
+
+impl Targets {
+    /// Nothing yet.
+    pub(super) fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            root: Path::new("/proc"),
+            known: BTreeMap::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    /// Looks for processes that are not traced yet and traces them. Fails only if a process that
+    /// was asked for by id does not exist.
+    pub(super) fn look(&mut self, tracer: &mut Tracer) -> anyhow::Result<Vec<ProxyProcess>> {
+        let found = scan(&self.selection, self.root)?;
+        let new: Vec<Found> = found
+            .into_iter()
+            .filter(|process| !self.known.contains_key(&process.pid))
+            .collect();
+        self.trace(tracer, new)
+    }
+
+    /// As [`Targets::look`], later: processes asked for by id may have ended meanwhile.
+    pub(super) fn look_again(&mut self, tracer: &mut Tracer) -> anyhow::Result<Vec<ProxyProcess>> {
+        match self.look(tracer) {
+            Err(error) if error.is::<ScanError>() => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    fn trace(&mut self, tracer: &mut Tracer, new: Vec<Found>) -> anyhow::Result<Vec<ProxyProcess>> {
+        let pids: Vec<u32> = new.iter().map(|process| process.pid).collect();
+        for listener in listening_ports(self.root, &pids) {
+            tracer.listens_on(listener.addr.port())?;
+        }
+        new.into_iter()
+            .map(|Found { pid, kind, .. }| self.add(tracer, pid, kind))
+            .collect()
+    }
+
+    fn add(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        kind: ProxyKind,
+    ) -> anyhow::Result<ProxyProcess> {
+        tracer.trace(pid)?;
+        self.known.insert(pid, kind.clone());
+        self.leaving.retain(|(_, leaving)| *leaving != pid);
+        Ok(ProxyProcess { pid, kind })
+    }
+
+    /// Puts the connections that the traced processes hold into the kernel's table.
+    pub(super) fn adopt(&self, tracer: &mut Tracer) -> Result<(), LoadError> {
+        let sockets: Vec<(u64, u32)> = self
+            .known
+            .keys()
+            .flat_map(|&pid| {
+                socket_inodes(self.root, pid)
+                    .into_iter()
+                    .map(move |inode| (inode, pid))
+            })
+            .collect();
+        let mut seen = Vec::new();
+        let mut namespaces = Vec::new();
+        for &pid in self.known.keys() {
+            let Some(inode) = netns(self.root, pid) else {
+                continue;
+            };
+            if seen.contains(&inode) {
+                continue;
+            }
+            if let Ok(file) = File::open(self.root.join(pid.to_string()).join("ns/net")) {
+                seen.push(inode);
+                namespaces.push(file);
+            }
+        }
+        tracer.adopt(&sockets, &namespaces)
+    }
+
+    /// Follows a process event. Gives the processes that are traced from now on.
+    pub(super) fn follow(
+        &mut self,
+        tracer: &mut Tracer,
+        event: ProcessEvent,
+        now: Instant,
+    ) -> anyhow::Result<Vec<ProxyProcess>> {
+        match event {
+            // The kernel traces the child already.
+            ProcessEvent::Fork { pid, parent } => match self.known.get(&parent).cloned() {
+                Some(kind) => Ok(vec![self.add(tracer, pid, kind)?]),
+                None => Ok(Vec::new()),
+            },
+            ProcessEvent::Exec { pid } => self.exec(tracer, pid),
+            ProcessEvent::Exit { pid } => {
+                self.leaving.push((now + LINGER, pid));
+                Ok(Vec::new())
+            }
+            ProcessEvent::Listen { port, .. } => {
+                tracer.listens_on(port)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// A new program: is it a proxy? A child of a proxy that became something else is none.
+    fn exec(&mut self, tracer: &mut Tracer, pid: u32) -> anyhow::Result<Vec<ProxyProcess>> {
+        match self.selection.kind_of(self.root, pid) {
+            Some(kind) if self.known.get(&pid) == Some(&kind) => Ok(Vec::new()),
+            Some(kind) => Ok(vec![self.add(tracer, pid, kind)?]),
+            None if self.selection.pids.is_empty() => {
+                if self.known.remove(&pid).is_some() {
+                    tracer.untrace(pid);
+                }
+                Ok(Vec::new())
+            }
+            // Chosen by id, with its descendants, whatever they run.
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets processes that are gone.
+    pub(super) fn prune(&mut self, tracer: &mut Tracer, now: Instant) {
+        let root = self.root;
+        let known = &mut self.known;
+        self.leaving.retain(|(at, pid)| {
+            if *at > now {
+                return true;
+            }
+            if !root.join(pid.to_string()).exists() {
+                tracer.untrace(*pid);
+                known.remove(pid);
+            }
+            false
+        });
+    }
+
+    /// How many processes of each kind are traced.
+    pub(super) fn summary(&self) -> String {
+        let mut counts: BTreeMap<&ProxyKind, usize> = BTreeMap::new();
+        for kind in self.known.values() {
+            *counts.entry(kind).or_default() += 1;
+        }
+        counts
+            .iter()
+            .map(|(kind, count)| {
+                let plural = if *count == 1 { "" } else { "es" };
+                format!("{kind} ({count} process{plural})")
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Is nothing traced?
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
