@@ -52,10 +52,16 @@ pub(crate) fn state(sk: u64) -> u8 {
     read_or_zero(sk, offset!(sock_skc_state))
 }
 
-/// Local port, host byte order.
+/// Local port, host byte order; 0 once the socket has given it back.
 #[inline(always)]
 pub(crate) fn local_port(sk: u64) -> u16 {
     read_or_zero(sk, offset!(sock_skc_num))
+}
+
+/// Source port of the segments of a full socket, host byte order: stays when the port is given back.
+#[inline(always)]
+pub(crate) fn source_port(sk: u64) -> u16 {
+    u16::from_be(read_or_zero(sk, offset!(inet_sport)))
 }
 
 /// Remote port, host byte order.

@@ -139,6 +139,7 @@ pub fn offsets(btf: &[u8]) -> Result<Offsets, OffsetsError> {
         sock_sk_shutdown: may("sock", "sk_shutdown"),
         sock_sk_socket: may("sock", "sk_socket"),
         net_ns_inum: may("net", "ns.inum"),
+        inet_sport: may("inet_sock", "inet_sport"),
         tcp_rcv_nxt: may("tcp_sock", "rcv_nxt"),
         tcp_copied_seq: may("tcp_sock", "copied_seq"),
         tcp_snd_una: need("tcp_sock", "snd_una")?,

@@ -68,7 +68,8 @@ fn ports(sk: u64, skb: u64) -> (u16, u16) {
         return (u16::from_be(dest), u16::from_be(source));
     }
     if sk != 0 {
-        return (sock::local_port(sk), sock::remote_port(sk));
+        // An abortive close: a full socket, which may have given its port back already.
+        return (sock::source_port(sk), sock::remote_port(sk));
     }
     (0, 0)
 }
