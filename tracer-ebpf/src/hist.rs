@@ -39,7 +39,7 @@ pub const fn bucket_high_us(bucket: usize) -> u64 {
 
 /// Key of the per-backend table.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendKey {
     /// IPv4 in the first four bytes, or IPv6; network byte order.
     pub addr: [u8; 16],

@@ -113,6 +113,7 @@ pub(crate) struct SentReset {
     pub(crate) source: u16,
     pub(crate) dest: u16,
     pub(crate) reason: u32,
+    pub(crate) at_ns: u64,
 }
 
 /// A reset that arrived.
@@ -124,7 +125,11 @@ pub(crate) struct ArrivedReset {
     pub(crate) source: u16,
     pub(crate) dest: u16,
     pub(crate) pad: u32,
+    pub(crate) at_ns: u64,
 }
+
+/// A reset leaves and arrives in the same run of the network stack; one that is older is another.
+pub(crate) const SAME_RESET_NS: u64 = 10_000_000;
 
 #[inline(always)]
 pub(crate) fn count_loss(index: u32) {

@@ -19,7 +19,7 @@ use super::options::CaptureOptions;
 use super::sink::Sink;
 use super::targets::Targets;
 use crate::decode::decode;
-use crate::event::{Input, KernelEvent, MonoNs, ProcessEvent};
+use crate::event::{BackendSnapshot, Input, KernelEvent, MonoNs, ProcessEvent};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -103,7 +103,7 @@ pub(super) async fn run(
                 live.tick()?;
                 flush(&mut logger);
             }
-            _ = counters.tick() => live.counters()?,
+            _ = counters.tick() => live.counters(live.tracer.backends())?,
             _ = look.tick() => live.look()?,
             () = &mut end => break,
             status = ended(&mut child) => {
@@ -251,8 +251,7 @@ impl Live {
         Ok(())
     }
 
-    fn counters(&mut self) -> anyhow::Result<()> {
-        let backends = self.tracer.backends();
+    fn counters(&mut self, backends: Vec<BackendSnapshot>) -> anyhow::Result<()> {
         self.feed(&Input::Backends(backends))?;
         let mut losses = self.tracer.losses();
         if self.undecoded > 0 {
@@ -262,7 +261,7 @@ impl Live {
     }
 
     fn finish(mut self) -> anyhow::Result<bool> {
-        self.counters()?;
+        self.counters(self.tracer.backends_at_end())?;
         self.feed(&Input::End(mono_now()))?;
         // Detach before the report is read, not after.
         drop(self.tracer);

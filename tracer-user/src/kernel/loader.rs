@@ -1,6 +1,7 @@
 //! The kernel programs, loaded and attached, and the maps behind them.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +11,9 @@ use aya::programs::{Iter, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
-use tracer_ebpf::{BackendKey, BackendStats, Config, HEAD_MAX, Offsets, loss};
+use tracer_ebpf::{
+    BackendKey, BackendStats, Config, ConnState, HEAD_MAX, Offsets, Role, bucket_of_us, flags, loss,
+};
 
 use super::offsets::{OffsetsError, offsets};
 use crate::event::{BackendSnapshot, Losses, canonical};
@@ -118,6 +121,8 @@ unsafe impl aya::Pod for Plain<Offsets> {}
 unsafe impl aya::Pod for Plain<BackendKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<BackendStats> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<ConnState> {}
 
 /// The running programs. Dropping it detaches everything: nothing is pinned.
 pub struct Tracer {
@@ -126,6 +131,7 @@ pub struct Tracer {
     listen_ports: Array<MapData, u64>,
     adopt_inodes: HashMap<MapData, u64, u32>,
     backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
+    conns: HashMap<MapData, u64, Plain<ConnState>>,
     losses: PerCpuArray<MapData, u64>,
     ring: Option<RingBuf<MapData>>,
     /// Hooks that this kernel does not have.
@@ -170,6 +176,7 @@ impl Tracer {
             listen_ports: take(&mut ebpf, "LISTEN_PORTS")?,
             adopt_inodes: take(&mut ebpf, "ADOPT_INODES")?,
             backends: take(&mut ebpf, "BACKENDS")?,
+            conns: take(&mut ebpf, "CONNS")?,
             losses: take(&mut ebpf, "LOSSES")?,
             ring: Some(take(&mut ebpf, "RECORDS")?),
             missing: Vec::new(),
@@ -296,14 +303,34 @@ impl Tracer {
 
     /// Counters and latencies of every upstream address, by address.
     pub fn backends(&self) -> Vec<BackendSnapshot> {
-        let mut snapshots: Vec<BackendSnapshot> = self
-            .backends
+        snapshots(self.stats())
+    }
+
+    /// As [`Tracer::backends`], at the end of a capture: the kernel counts a whole response when the
+    /// next request or the end of the connection shows that it is over. Those of connections that
+    /// are still open are added here.
+    pub fn backends_at_end(&self) -> Vec<BackendSnapshot> {
+        let mut stats = self.stats();
+        for (_, Plain(conn)) in self.conns.iter().flatten() {
+            let answered = conn.role == Role::Connecting as u8
+                && conn.response_start_ns != 0
+                && conn.flags & (flags::OVER | flags::REPORTED | flags::TUNNEL) == 0;
+            if let Some(stats) = stats.get_mut(&key_of(&conn))
+                && answered
+            {
+                let us = conn.response_last_ns.saturating_sub(conn.request_start_ns) / 1000;
+                stats.total[bucket_of_us(u32::try_from(us).unwrap_or(u32::MAX))] += 1;
+            }
+        }
+        snapshots(stats)
+    }
+
+    fn stats(&self) -> BTreeMap<BackendKey, BackendStats> {
+        self.backends
             .iter()
             .flatten()
-            .filter_map(|(Plain(key), Plain(stats))| snapshot(key, &stats))
-            .collect();
-        snapshots.sort_by_key(|snapshot| snapshot.upstream);
-        snapshots
+            .map(|(Plain(key), Plain(stats))| (key, stats))
+            .collect()
     }
 
     /// Loss counters that are not zero.
@@ -371,6 +398,23 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
         .ok_or(LoadError::Missing(name))?
         .try_into()
         .map_err(|error| LoadError::Map { name, error })
+}
+
+fn key_of(conn: &ConnState) -> BackendKey {
+    BackendKey {
+        addr: conn.remote_addr,
+        family: conn.family,
+        port: conn.remote_port,
+    }
+}
+
+fn snapshots(stats: BTreeMap<BackendKey, BackendStats>) -> Vec<BackendSnapshot> {
+    let mut snapshots: Vec<BackendSnapshot> = stats
+        .iter()
+        .filter_map(|(key, stats)| snapshot(*key, stats))
+        .collect();
+    snapshots.sort_by_key(|snapshot| snapshot.upstream);
+    snapshots
 }
 
 fn snapshot(key: BackendKey, stats: &BackendStats) -> Option<BackendSnapshot> {

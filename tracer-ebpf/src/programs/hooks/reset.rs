@@ -7,7 +7,7 @@ use tracer_ebpf::{ABSENT, conn::NO_REASON};
 use crate::programs::{
     conn,
     globals::offset,
-    maps::{ArrivedReset, LAST_ARRIVED, LAST_RESET, SentReset},
+    maps::{ArrivedReset, LAST_ARRIVED, LAST_RESET, SAME_RESET_NS, SentReset},
     sock,
 };
 
@@ -24,6 +24,8 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         ctx.arg::<u32>(2)
     };
     let (source, dest) = ports(sk, skb);
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
     if let Some(slot) = LAST_RESET.get_ptr_mut(0) {
         // SAFETY: per-CPU slot that lives as long as the map.
         unsafe {
@@ -31,6 +33,7 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
                 source,
                 dest,
                 reason,
+                at_ns: now,
             }
         };
     }
@@ -40,6 +43,7 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         if source != 0
             && arrived.source == source
             && arrived.dest == dest
+            && now.wrapping_sub(arrived.at_ns) < SAME_RESET_NS
             && let Some(peer) = conn::get(arrived.sk)
             && peer.reset_received_reason == NO_REASON
         {
@@ -49,8 +53,7 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     if sk != 0
         && let Some(conn) = conn::get(sk)
     {
-        // SAFETY: no arguments.
-        conn.reset_sent_ns = unsafe { bpf_ktime_get_ns() };
+        conn.reset_sent_ns = now;
         conn.reset_sent_reason = reason;
     }
     0
@@ -79,7 +82,8 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let Some(conn) = conn::get(sk) else { return 0 };
     // SAFETY: no arguments.
-    conn.reset_received_ns = unsafe { bpf_ktime_get_ns() };
+    let now = unsafe { bpf_ktime_get_ns() };
+    conn.reset_received_ns = now;
     if conn.write_seq_at_end == 0 {
         conn.snd_una_at_end = sock::snd_una(sk);
         conn.write_seq_at_end = sock::write_seq(sk);
@@ -88,7 +92,10 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     if let Some(sent) = LAST_RESET.get_ptr(0) {
         // SAFETY: per-CPU slot that lives as long as the map.
         let sent = unsafe { *sent };
-        if sent.source == conn.remote_port && sent.dest == conn.local_port {
+        if sent.source == conn.remote_port
+            && sent.dest == conn.local_port
+            && now.wrapping_sub(sent.at_ns) < SAME_RESET_NS
+        {
             conn.reset_received_reason = sent.reason;
             return 0;
         }
@@ -102,6 +109,7 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
                 source,
                 dest,
                 pad: 0,
+                at_ns: now,
             }
         };
     }
