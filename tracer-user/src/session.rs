@@ -65,6 +65,8 @@ impl Session {
 
     /// Everything known so far.
     pub fn document(&self) -> Document {
-        self.tally.document(&self.correlator.counters())
+        let mut document = self.tally.document(&self.correlator.counters());
+        document.notes.extend(self.correlator.notes());
+        document
     }
 }

@@ -19,7 +19,7 @@ use super::options::CaptureOptions;
 use super::sink::Sink;
 use super::targets::Targets;
 use crate::decode::decode;
-use crate::event::{BackendSnapshot, Input, KernelEvent, MonoNs, ProcessEvent};
+use crate::event::{Input, KernelEvent, Losses, MonoNs, ProcessEvent};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -75,6 +75,7 @@ pub(super) async fn run(
         undecoded: 0,
         last_event: None,
         last_tick: Instant::now(),
+        last_losses: Losses::new(),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -103,7 +104,7 @@ pub(super) async fn run(
                 live.tick()?;
                 flush(&mut logger);
             }
-            _ = counters.tick() => live.counters(live.tracer.backends())?,
+            _ = counters.tick() => live.feed(&Input::Backends(live.tracer.backends()))?,
             _ = look.tick() => live.look()?,
             () = &mut end => break,
             status = ended(&mut child) => {
@@ -190,6 +191,7 @@ struct Live {
     undecoded: u64,
     last_event: Option<Instant>,
     last_tick: Instant,
+    last_losses: Losses,
 }
 
 impl Live {
@@ -236,6 +238,9 @@ impl Live {
         let busy = self
             .last_event
             .is_some_and(|at| at.elapsed() < LONGEST_DEADLINE);
+        if busy {
+            self.losses()?;
+        }
         if busy || self.last_tick.elapsed() >= IDLE_TICK {
             self.last_tick = Instant::now();
             self.feed(&Input::Tick(mono_now()))?;
@@ -251,17 +256,22 @@ impl Live {
         Ok(())
     }
 
-    fn counters(&mut self, backends: Vec<BackendSnapshot>) -> anyhow::Result<()> {
-        self.feed(&Input::Backends(backends))?;
+    /// Losses that are new since the last look: they bear on the cases that follow.
+    fn losses(&mut self) -> anyhow::Result<()> {
         let mut losses = self.tracer.losses();
         if self.undecoded > 0 {
             losses.push(("undecoded_records".to_owned(), self.undecoded));
         }
-        self.feed(&Input::Losses(losses))
+        if losses != self.last_losses {
+            self.last_losses.clone_from(&losses);
+            self.feed(&Input::Losses(losses))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self) -> anyhow::Result<bool> {
-        self.counters(self.tracer.backends_at_end())?;
+        self.feed(&Input::Backends(self.tracer.backends_at_end()))?;
+        self.losses()?;
         self.feed(&Input::End(mono_now()))?;
         // Detach before the report is read, not after.
         drop(self.tracer);

@@ -15,9 +15,9 @@ mod timeline;
 
 use std::collections::{HashMap, VecDeque};
 
-use tracer_ebpf::{Cause, Role, flags};
+use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use crate::case::{Case, Downstream, Outcome, ProxyRef, RequestSummary};
+use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
 use crate::diagnose::{self, AttemptFacts, CaseFacts};
 use crate::event::{Exchange, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart};
 use crate::http;
@@ -71,6 +71,8 @@ pub struct Correlator {
     pending: Store,
     held: VecDeque<(MonoNs, Box<Exchange>)>,
     counters: Counters,
+    /// Kernel records were lost: what rests on the order of records alone is less sure.
+    records_lost: bool,
 }
 
 impl Default for Correlator {
@@ -96,6 +98,7 @@ impl Correlator {
             pending: Store::new(limits.pending),
             held: VecDeque::new(),
             counters: Counters::default(),
+            records_lost: false,
         }
     }
 
@@ -116,7 +119,13 @@ impl Correlator {
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
             Input::Tick(now) => self.advance(*now),
-            Input::Backends(_) | Input::Losses(_) => Vec::new(),
+            Input::Losses(losses) => {
+                self.records_lost = losses
+                    .iter()
+                    .any(|(name, count)| is_record_loss(name, *count));
+                Vec::new()
+            }
+            Input::Backends(_) => Vec::new(),
             Input::End(now) => self.end(*now),
         }
     }
@@ -310,6 +319,24 @@ impl Correlator {
         self.counters.unreadable_clients += u64::from(self.drop_failures(&failures) > 0);
     }
 
+    /// Where records were lost, another failure may have come between: the order of those that are
+    /// left proves less. A link that names the request itself is not touched by that.
+    fn weigh(
+        &self,
+        tie: Confidence,
+        client: &Exchange,
+        deciding: Option<&AttemptFacts>,
+    ) -> Confidence {
+        let by_name = deciding
+            .and_then(|attempt| attempt.exchange.link)
+            .is_some_and(|link| link.how == LinkHow::SameTarget && link.conn == client.conn);
+        if self.records_lost && !by_name && tie == Confidence::Strong {
+            Confidence::Weak
+        } else {
+            tie
+        }
+    }
+
     fn case(
         &mut self,
         client: &Exchange,
@@ -325,12 +352,13 @@ impl Correlator {
         let times = &client.times;
         let status = client.status.filter(|_| draft.outcome != Outcome::Dropped);
         let proxy = self.proxies.get(&client.pid).cloned();
+        let tie = self.weigh(draft.tie, client, attempts.last());
         let facts = CaseFacts {
             proxy: proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned())),
             outcome: draft.outcome,
             status,
             attempts,
-            tie: draft.tie,
+            tie,
             client_left_ns: draft.client_left_ns,
             request_start_ns: times.request_start,
             client_bytes: client.response_bytes,
@@ -364,6 +392,17 @@ impl Correlator {
             },
         })
     }
+}
+
+/// Does this loss counter stand for records or connections that cases are made of?
+fn is_record_loss(name: &str, count: u64) -> bool {
+    const OF_CASES: [&str; 4] = [
+        "ring_upstream",
+        "ring_downstream",
+        "connection_table",
+        "undecoded_records",
+    ];
+    count > 0 && OF_CASES.contains(&name)
 }
 
 /// Can what this client got not be told at all?

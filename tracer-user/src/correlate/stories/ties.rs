@@ -6,6 +6,7 @@ use super::builder::{GET, Story, client, fin, refused};
 use crate::case::Confidence::{Exact, None as NoTie, Strong, Weak};
 use crate::case::Outcome::ErrorResponse;
 use crate::diagnose::testing::{AttemptBuilder, at};
+use crate::event::Input;
 
 const SAME: LinkHow = LinkHow::SameTarget;
 const LAST_READ: LinkHow = LinkHow::LastRead;
@@ -179,4 +180,27 @@ fn the_application_answers_after_a_failed_attempt() {
             .iter()
             .any(|e| e.fact == "earlier-attempt" && e.text.contains("fin-before-response"))
     );
+}
+
+#[test]
+fn lost_records_weaken_what_rests_on_order_alone() {
+    let lost = |count| Input::Losses(vec![("ring_upstream".to_owned(), count)]);
+    let by_order = |count| {
+        Story::usual()
+            .input(lost(count))
+            .up(refused(1, 30))
+            .down(client(500).status(502, 31).thread_last(1, 30))
+            .tell()
+            .one()
+            .3
+    };
+    assert_eq!(by_order(0), Strong);
+    assert_eq!(by_order(3), Weak);
+    let by_name = Story::usual()
+        .input(lost(3))
+        .up(fin(1, 30).linked(500, 1, LinkHow::SameTarget))
+        .down(client(500).status(502, 31).served_by(1, 1, 0))
+        .tell()
+        .one();
+    assert_eq!(by_name.3, Strong);
 }
