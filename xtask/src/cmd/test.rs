@@ -142,7 +142,14 @@ fn deny() -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped(why.into()));
     }
     // Not the advisories: they need the network, and change without a change of ours.
-    status(cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+    status(cargo().args([
+        "deny",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
 }
 
 fn vagrant() -> anyhow::Result<Outcome> {
