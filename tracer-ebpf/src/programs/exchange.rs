@@ -47,6 +47,8 @@ pub(crate) fn sent(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
         if conn.exchange > 0 {
             response_to_client(sk, bytes);
         }
+    } else if first_word() == u32::from_ne_bytes(*b"HTTP") {
+        response_pipelined(sk, bytes);
     } else {
         response_goes_on(sk, conn, bytes);
     }
@@ -84,7 +86,7 @@ fn enters(conn: &mut ConnState, pid_tgid: u64) -> bool {
     conn.flags & flags::TUNNEL == 0
 }
 
-// The four below are global functions: see the module comment of `programs`.
+// The functions below are global functions: see the module comment of `programs`.
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -117,6 +119,26 @@ extern "C" fn response_of_backend(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
 #[inline(never)]
 extern "C" fn response_to_client(sk: u64, bytes: u64) -> u32 {
     if let Some(conn) = conn::get(sk) {
+        response_begins::<false>(sk, conn, bytes, 0);
+    }
+    0
+}
+
+/// Another response without a request read in between: the client had sent several at once. The
+/// request's own bytes are behind the kept ones, and when it was read is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn response_pipelined(sk: u64, bytes: u64) -> u32 {
+    if let Some(conn) = conn::get(sk)
+        && conn.exchange > 0
+    {
+        let earliest = conn.response_start_ns;
+        // SAFETY: no arguments.
+        begin::<false>(sk, conn, unsafe { bpf_ktime_get_ns() });
+        conn.request_start_ns = earliest;
+        conn.flags |= flags::REQUEST_UNREAD;
+        conn.link.sk = 0;
+        conn.link_how = 0;
         response_begins::<false>(sk, conn, bytes, 0);
     }
     0

@@ -130,13 +130,16 @@ pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
 }
 
 /// The kernel gives the port between the first state change and the SYN, and takes it back before
-/// it reports CLOSE, so it is read whenever a later event comes by.
+/// it reports CLOSE; the source port of the segments stays.
 #[inline(always)]
 pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
     if conn.local_port != 0 {
         return;
     }
     conn.local_port = local_port(sk);
+    if conn.local_port == 0 {
+        conn.local_port = source_port(sk);
+    }
     if conn.family == AF_INET {
         let local: [u8; 4] = read_or_zero(sk, offset!(sock_skc_rcv_saddr));
         let mut i = 0;

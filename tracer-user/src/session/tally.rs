@@ -220,6 +220,13 @@ impl Tally {
                 other.count
             ));
         }
+        let lost: u64 = self.losses.iter().map(|(_, count)| count).sum();
+        if lost > 0 {
+            notes.push(format!(
+                "{lost} records were lost or not kept (see losses): some failures may be missing, \
+                 and what rests on the order of events is less sure."
+            ));
+        }
         if self.start.is_none() {
             notes.push("This session holds no start: host and times are not known.".into());
         } else if !self.ended {

@@ -137,6 +137,9 @@ fn closed(sk: u64, conn: &mut ConnState, old: i32, now: u64) {
             conn.flags |= flags::ABORTED;
         }
         note_end(sk, conn);
+        sock::refresh_local(sk, conn);
+        // Now, not when the socket is destroyed: an abort wipes the sequence numbers in between.
+        end::connection_over(sk);
     }
 }
 
