@@ -158,12 +158,19 @@ impl Stand {
         })
     }
 
-    /// Ends all kept connections to the main backend and waits until the proxy has seen it, so
-    /// that the next request begins a connection of its own.
+    /// Ends all kept connections to the main backend and waits until the proxy has closed its ends
+    /// too, so that the next request begins a connection of its own.
     pub fn drain(&self) -> Result<()> {
+        const ESTABLISHED: &str = "01";
+        const CLOSE_WAIT: &str = "08";
+        let open: &[&str] = match self.proxy.kind() {
+            // Looks at a kept connection only when it is about to use it.
+            Kind::Apache => &[ESTABLISHED],
+            Kind::Nginx | Kind::Haproxy | Kind::Envoy => &[ESTABLISHED, CLOSE_WAIT],
+        };
         self.behind.main.close_idle();
         let port = self.behind.main.addr().port();
-        wait_for(PATIENCE, || Ok((!established_to(port)?).then_some(())))?
+        wait_for(PATIENCE, || Ok((!connected_to(port, open)?).then_some(())))?
             .context("the proxy keeps a connection to the backend open")
     }
 
@@ -175,18 +182,13 @@ impl Stand {
     }
 }
 
-/// Is there an open TCP connection to that port of this host? (`CLOSE_WAIT` counts: the proxy has
-/// not closed its end yet.)
-fn established_to(port: u16) -> Result<bool> {
-    const ESTABLISHED: &str = "01";
-    const CLOSE_WAIT: &str = "08";
+/// Is there a TCP connection to that port of this host in one of these states (hexadecimal)?
+fn connected_to(port: u16, states: &[&str]) -> Result<bool> {
     let table = std::fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
     let port = format!(":{port:04X}");
     Ok(table.lines().skip(1).any(|line| {
         let words: Vec<_> = line.split_ascii_whitespace().collect();
         words.get(2).is_some_and(|remote| remote.ends_with(&port))
-            && words
-                .get(3)
-                .is_some_and(|state| matches!(*state, ESTABLISHED | CLOSE_WAIT))
+            && words.get(3).is_some_and(|state| states.contains(state))
     }))
 }

@@ -190,15 +190,11 @@ fn without_rights() {
             .stdin(Stdio::null());
         Said::of(command.output().unwrap())
     };
-    as_nobody(&["capture", "--duration", "1s"]).refused("root");
+    as_nobody(&["capture", "--duration", "1s"]).refused("CAP_BPF");
 
     for said in [as_nobody(&["doctor"]), Said::run(&["doctor"])] {
         assert_eq!(said.code, Some(0), "{}", said.stderr);
-        assert!(
-            said.stdout.to_lowercase().contains("btf"),
-            "{}",
-            said.stdout
-        );
+        assert!(said.stdout.contains("Kernel"), "{}", said.stdout);
     }
     let said = as_nobody(&["doctor", "--format", "json"]);
     serde_json::from_str::<Value>(&said.stdout).unwrap();
