@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-use super::fault::{End, Facts, Step, Target, plan};
+use super::fault::{End, Facts, Fault, Step, Target, plan};
 
 /// How long a caller waits for the backend to reach a state that it is about to reach.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -66,6 +66,8 @@ struct State {
 
 #[derive(Default)]
 struct Shared {
+    /// Do paths choose faults?
+    faults: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -114,8 +116,17 @@ impl Backend {
         Self::bind((Ipv4Addr::LOCALHOST, 0).into())
     }
 
+    /// Starts one that answers every path with 200: where retries go.
+    pub fn start_good() -> Result<Self> {
+        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), false)
+    }
+
     /// Starts on that address.
     pub fn bind(addr: SocketAddr) -> Result<Self> {
+        Self::serve(addr, true)
+    }
+
+    fn serve(addr: SocketAddr, faults: bool) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -124,7 +135,10 @@ impl Backend {
             .block_on(TcpListener::bind(addr))
             .with_context(|| format!("cannot listen on {addr}"))?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            faults,
+            ..Shared::default()
+        });
         let (close_idle, idle_signal) = watch::channel(());
         let (stop, stopped) = oneshot::channel();
         let for_thread = Arc::clone(&shared);
@@ -304,7 +318,10 @@ impl Connection {
 
     /// Carries out the plan. Gives the idle limit if the connection goes on.
     async fn answer(&mut self, request: &Request) -> Option<Option<Duration>> {
-        let target = Target::parse(&request.target);
+        let mut target = Target::parse(&request.target);
+        if !self.shared.faults {
+            target.fault = Fault::Ok;
+        }
         let seen = self
             .shared
             .update(|state| !state.seen.insert(target.path.to_owned()));

@@ -39,7 +39,7 @@ impl Behind {
     pub fn without_filter() -> Result<Self> {
         Ok(Self {
             main: Backend::start()?,
-            second: Backend::start()?,
+            second: Backend::start_good()?,
             refused: RefusedPort::new()?,
             _black_hole: None,
         })
