@@ -81,10 +81,12 @@ fn haproxy(access: &str) -> Numbers {
 fn envoy(access: &str) -> Numbers {
     let line: Value = serde_json::from_str(access).unwrap();
     let known = |key: &str| Some(line[key].clone()).filter(|value| !value.is_null());
+    // The bytes sent are summed over all tries.
+    let once = line["upstream_request_attempt_count"] == 1;
     Numbers {
         upstream: known("upstream_host"),
         local: known("upstream_local_address"),
-        sent: known("upstream_wire_bytes_sent"),
+        sent: known("upstream_wire_bytes_sent").filter(|_| once),
         received: known("upstream_wire_bytes_received"),
     }
 }
