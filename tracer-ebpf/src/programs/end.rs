@@ -1,6 +1,6 @@
 //! Something ends: an exchange, or the connection under it.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use tracer_ebpf::{Cause, ConnState, flags};
 
 use super::{
@@ -134,7 +134,7 @@ fn upstream_still_busy(down: &mut ConnState) -> bool {
         return false;
     }
     if peer_ended(up) && !client_left {
-        emit::exchange(up.key.sk, Cause::Ended);
+        report_failure(up);
     }
     true
 }
@@ -147,8 +147,19 @@ pub(crate) fn flush_upstream(down: &mut ConnState) {
         return;
     };
     if peer_ended(up) && unfinished(up.key.sk, up) {
-        emit::exchange(up.key.sk, Cause::Ended);
+        report_failure(up);
     }
+}
+
+/// Reports a failure that its process is acting on now, in the thread that owns both sides.
+#[inline(always)]
+fn report_failure(up: &ConnState) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if pid_tgid as u32 == up.tid {
+        // SAFETY: no arguments.
+        link::note_upstream(pid_tgid, up, unsafe { bpf_ktime_get_ns() });
+    }
+    emit::exchange(up.key.sk, Cause::Ended);
 }
 
 #[inline(always)]
