@@ -28,6 +28,8 @@ counters! {
     ended_without_failure,
     /// Backend failures near a client's request that had nothing to do with it.
     unrelated_failures,
+    /// Failed connects that may have been health checks or hidden first tries.
+    ambiguous_connects,
     /// Backend failures for which the client got an error that is not watched.
     unwatched_statuses,
     /// Clients whose responses cannot be read (TLS, HTTP/2), after a backend failure.

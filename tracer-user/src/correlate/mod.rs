@@ -6,6 +6,7 @@
 //! Time is what the inputs say; nothing here reads a clock, so a replay gives the same cases.
 
 mod attempt;
+mod checks;
 mod counters;
 mod identity;
 mod intake;
@@ -18,10 +19,11 @@ use std::collections::{HashMap, VecDeque};
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
 use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
-use crate::diagnose::{self, AttemptFacts, CaseFacts};
+use crate::diagnose::{self, AttemptFacts, CaseFacts, Phase};
 use crate::event::{Exchange, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart};
 use crate::http;
 use attempt::between_us;
+use checks::Checks;
 use counters::Counters;
 use intake::{Kind, Reasons};
 use matching::{Client, Draft, Judged};
@@ -71,6 +73,7 @@ pub struct Correlator {
     pending: Store,
     held: VecDeque<(MonoNs, Box<Exchange>)>,
     counters: Counters,
+    checks: Checks,
     /// Kernel records were lost: what rests on the order of records alone is less sure.
     records_lost: bool,
 }
@@ -98,6 +101,7 @@ impl Correlator {
             pending: Store::new(limits.pending),
             held: VecDeque::new(),
             counters: Counters::default(),
+            checks: Checks::default(),
             records_lost: false,
         }
     }
@@ -143,6 +147,12 @@ impl Correlator {
             notes.push(format!(
                 "{} backend failures belong to clients whose responses cannot be read (TLS or HTTP/2): what these clients got is not known, so they are not among the cases",
                 counts.unreadable_clients
+            ));
+        }
+        if counts.ambiguous_connects > 0 {
+            notes.push(format!(
+                "{} failed connects may have been health checks or the first try of a request that was then answered by another backend: nothing tells the two apart, so they are not among the cases",
+                counts.ambiguous_connects
             ));
         }
         if counts.pending_evicted > 0 {
@@ -199,6 +209,9 @@ impl Correlator {
     fn upstream(&mut self, exchange: &Exchange, now: MonoNs) {
         let facts = intake::read(exchange.clone(), &self.reasons);
         let kind = intake::kind(&facts);
+        if exchange.link.is_none() {
+            self.note_check(&facts, now);
+        }
         let keep = match kind {
             Kind::Unused => {
                 self.counters.unused_upstreams += 1;
@@ -281,12 +294,21 @@ impl Correlator {
 
     /// Counts what came to nothing and takes the entries that a case claims.
     fn settle(&mut self, judged: Judged) -> Option<(Draft, Vec<AttemptFacts>)> {
+        for entry in judged
+            .unrelated
+            .iter()
+            .filter_map(|seq| self.pending.get(*seq))
+        {
+            if entry.facts.phase() == Phase::Connect {
+                self.checks.note(entry.facts.exchange.remote, self.now);
+            }
+        }
         self.counters.unrelated_failures += self.drop_failures(&judged.unrelated);
         self.counters.unwatched_statuses += self.drop_failures(&judged.unwatched);
         self.counters.client_aborts += u64::from(judged.client_abort);
         self.counters.ended_without_failure += u64::from(judged.ended_without_failure);
         let draft = judged.draft?;
-        let attempts = draft
+        let attempts: Vec<AttemptFacts> = draft
             .attempts
             .iter()
             .filter_map(|seq| {
@@ -297,6 +319,10 @@ impl Correlator {
                 }
             })
             .collect();
+        if draft.outcome == Outcome::Masked && self.may_be_check(&attempts) {
+            self.counters.ambiguous_connects += 1;
+            return None;
+        }
         let asked = !judged.client_abort || self.statuses.contains(&CLIENT_CLOSED_REQUEST);
         asked.then_some((draft, attempts))
     }
@@ -319,21 +345,49 @@ impl Correlator {
         self.counters.unreadable_clients += u64::from(self.drop_failures(&failures) > 0);
     }
 
+    fn note_check(&mut self, facts: &AttemptFacts, now: MonoNs) {
+        if facts.phase() == Phase::Connect {
+            self.checks.note(facts.exchange.remote, now);
+        }
+    }
+
+    /// A single failed connect that only order and time tie to the client, to an address that fails
+    /// without any client too: it may as well have been a health check.
+    fn may_be_check(&self, attempts: &[AttemptFacts]) -> bool {
+        match attempts {
+            [only] => {
+                is_guess(only)
+                    && only.phase() == Phase::Connect
+                    && self.checks.likely(only.exchange.remote, self.now)
+            }
+            _ => false,
+        }
+    }
+
     /// Where records were lost, another failure may have come between: the order of those that are
-    /// left proves less. A link that names the request itself is not touched by that.
+    /// left proves less. So it does where the failure may have been a health check. A link that names
+    /// the request itself is not touched by either.
     fn weigh(
         &self,
-        tie: Confidence,
+        draft: &Draft,
         client: &Exchange,
-        deciding: Option<&AttemptFacts>,
+        kind: &ProxyKind,
+        attempts: &[AttemptFacts],
     ) -> Confidence {
-        let by_name = deciding
+        let by_name = attempts
+            .last()
             .and_then(|attempt| attempt.exchange.link)
             .is_some_and(|link| link.how == LinkHow::SameTarget && link.conn == client.conn);
-        if self.records_lost && !by_name && tie == Confidence::Strong {
+        let by_order_only = !by_name && draft.tie == Confidence::Strong;
+        // NGINX connects in the very call that read the request; the others have timers of their
+        // own that connect too.
+        let hidden_connect = draft.outcome == Outcome::Masked
+            && *kind != ProxyKind::Nginx
+            && matches!(attempts, [only] if only.phase() == Phase::Connect);
+        if by_order_only && (self.records_lost || hidden_connect || self.may_be_check(attempts)) {
             Confidence::Weak
         } else {
-            tie
+            draft.tie
         }
     }
 
@@ -352,9 +406,10 @@ impl Correlator {
         let times = &client.times;
         let status = client.status.filter(|_| draft.outcome != Outcome::Dropped);
         let proxy = self.proxies.get(&client.pid).cloned();
-        let tie = self.weigh(draft.tie, client, attempts.last());
+        let proxy = proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned()));
+        let tie = self.weigh(draft, client, &proxy, &attempts);
         let facts = CaseFacts {
-            proxy: proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned())),
+            proxy,
             outcome: draft.outcome,
             status,
             attempts,
@@ -392,6 +447,11 @@ impl Correlator {
             },
         })
     }
+}
+
+/// Is the tie of this failure to its client a guess?
+fn is_guess(attempt: &AttemptFacts) -> bool {
+    !matches!(attempt.exchange.link, Some(link) if link.how == LinkHow::SameTarget)
 }
 
 /// Does this loss counter stand for records or connections that cases are made of?

@@ -209,3 +209,17 @@ fn an_error_response_that_ends_its_connection_is_one_case() {
         .tell();
     assert_eq!(told.cases.len(), 1);
 }
+
+#[test]
+fn a_failed_connect_to_a_probed_address_hides_behind_no_answer() {
+    // It fits the request in every way of order and time.
+    let beside = |story: Story| {
+        story
+            .up(refused(1, 3).linked(500, 1, LAST_READ))
+            .down(client(500).status(200, 9).served_by(2, 1, 4))
+            .tell()
+    };
+    assert_eq!(beside(Story::usual()).one().0, crate::case::Outcome::Masked);
+    // The same address has failed for no client: it is probed.
+    beside(Story::usual().up(refused(9, 1))).nothing_but("ambiguous_connects");
+}
