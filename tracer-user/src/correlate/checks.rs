@@ -16,10 +16,10 @@ const REMEMBER_NS: MonoNs = 30_000_000_000;
 /// Addresses that are remembered.
 const ADDRESSES: usize = 1024;
 
-/// When each address last failed to connect for no client.
+/// When each address failed to connect for no client: the last time and the one before.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    seen: HashMap<SocketAddr, MonoNs>,
+    seen: HashMap<SocketAddr, [Option<MonoNs>; 2]>,
 }
 
 impl Checks {
@@ -27,20 +27,28 @@ impl Checks {
     pub(super) fn note(&mut self, address: SocketAddr, at: MonoNs) {
         if self.seen.len() >= ADDRESSES && !self.seen.contains_key(&address) {
             self.seen
-                .retain(|_, seen| at.saturating_sub(*seen) < REMEMBER_NS);
+                .retain(|_, times| times.iter().flatten().any(|&seen| is_recent(seen, at)));
             if self.seen.len() >= ADDRESSES {
                 return;
             }
         }
-        self.seen.insert(address, at);
+        let times = self.seen.entry(address).or_default();
+        *times = [Some(at), times[0]];
     }
 
-    /// May a failed connect to this address be a check?
+    /// May the failed connect of that time be a check? It does not speak against itself.
     pub(super) fn likely(&self, address: SocketAddr, at: MonoNs) -> bool {
-        self.seen
-            .get(&address)
-            .is_some_and(|seen| at.saturating_sub(*seen) < REMEMBER_NS)
+        self.seen.get(&address).is_some_and(|times| {
+            times
+                .iter()
+                .flatten()
+                .any(|&seen| seen != at && is_recent(seen, at))
+        })
     }
+}
+
+fn is_recent(seen: MonoNs, now: MonoNs) -> bool {
+    now.saturating_sub(seen) < REMEMBER_NS
 }
 
 #[cfg(test)]
@@ -59,6 +67,15 @@ mod tests {
         assert!(checks.likely(address(1), REMEMBER_NS));
         assert!(!checks.likely(address(1), REMEMBER_NS + 1));
         assert!(!checks.likely(address(2), 1));
+    }
+
+    #[test]
+    fn a_failure_does_not_speak_against_itself() {
+        let mut checks = Checks::default();
+        checks.note(address(1), 7);
+        assert!(!checks.likely(address(1), 7));
+        checks.note(address(1), 9);
+        assert!(checks.likely(address(1), 7) && checks.likely(address(1), 9));
     }
 
     #[test]

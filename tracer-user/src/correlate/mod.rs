@@ -300,7 +300,8 @@ impl Correlator {
             .filter_map(|seq| self.pending.get(*seq))
         {
             if entry.facts.phase() == Phase::Connect {
-                self.checks.note(entry.facts.exchange.remote, self.now);
+                let exchange = &entry.facts.exchange;
+                self.checks.note(exchange.remote, exchange.time_ns);
             }
         }
         self.counters.unrelated_failures += self.drop_failures(&judged.unrelated);
@@ -358,7 +359,9 @@ impl Correlator {
             [only] => {
                 is_guess(only)
                     && only.phase() == Phase::Connect
-                    && self.checks.likely(only.exchange.remote, self.now)
+                    && self
+                        .checks
+                        .likely(only.exchange.remote, only.exchange.time_ns)
             }
             _ => false,
         }
