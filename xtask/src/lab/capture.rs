@@ -114,24 +114,23 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Attached: it holds links, and has held the same ones for a while.
+    /// It says when its programs are attached; links alone do not show that none is to follow.
     fn wait_attached(&mut self, started: Instant) -> Result<Duration> {
-        const SETTLED: Duration = Duration::from_millis(150);
-        let mut seen = (BTreeSet::new(), started);
-        let pid = self.running.pid();
         let running = &mut self.running;
+        let stderr = &self.stderr;
         let attached = wait_for(PATIENCE, || {
+            let said = stderr.lock();
+            if let Some(line) = said.iter().find(|line| line.text.contains("attached in")) {
+                return Ok(Some(line.at));
+            }
+            drop(said);
             if let Some(code) = running.exited()? {
                 bail!("why502 ended with code {code} before it had attached");
             }
-            let links = Held::by(pid).links;
-            if links != seen.0 {
-                seen = (links, Instant::now());
-            }
-            Ok((!seen.0.is_empty() && seen.1.elapsed() >= SETTLED).then_some(()))
+            Ok(None)
         });
         match attached {
-            Ok(Some(())) => Ok(seen.1.duration_since(started)),
+            Ok(Some(at)) => Ok(at.duration_since(started)),
             Ok(None) => bail!("why502 attaches nothing: {}", self.stderr.text()),
             Err(error) => {
                 // Let the readers see the end of the output.

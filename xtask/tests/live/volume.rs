@@ -100,6 +100,118 @@ fn a_full_ring_is_counted() {
 }
 
 #[test]
+fn a_mixed_crowd_at_nginx() {
+    mixed_crowd(Kind::Nginx);
+}
+
+#[test]
+fn a_mixed_crowd_at_haproxy() {
+    mixed_crowd(Kind::Haproxy);
+}
+
+#[test]
+fn a_mixed_crowd_at_envoy() {
+    mixed_crowd(Kind::Envoy);
+}
+
+#[test]
+fn a_mixed_crowd_at_apache() {
+    mixed_crowd(Kind::Apache);
+}
+
+/// Route, fault, and the rule if it is one.
+const MIXTURE: [(Route, &str, Option<&str>); 9] = [
+    (Route::Pooled, "/ok", None),
+    (Route::Fresh, "/fin", Some("fin-before-response")),
+    (Route::Pooled, "/slow", None),
+    (Route::Fresh, "/rst", Some("rst-before-response")),
+    (Route::Refused, "/ok", Some("connect-refused")),
+    (Route::Fresh, "/502", Some("application-502")),
+    (Route::Pooled, "/chunked-ok", None),
+    (Route::Fresh, "/body-fin", Some("body-truncated-fin")),
+    (Route::Fresh, "/partial-header", Some("partial-header")),
+];
+
+/// Requests of all kinds at the same time, on two workers: each failure must go to its own request.
+fn mixed_crowd(kind: Kind) {
+    let Some(_turn) = turn(&[kind]) else {
+        return;
+    };
+    const CLIENTS: usize = 5;
+    const EACH: usize = 54;
+    let options = Options {
+        workers: 2,
+        response_ms: 5000,
+        ..Options::default()
+    };
+    let stand = Stand::start(kind, options).unwrap();
+    let pid = stand.proxy.pid().to_string();
+    let args = ["--pid", &pid, "--format", "ndjson"];
+    let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let stand = &stand;
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let (route, fault, _) = MIXTURE[(client + number) % MIXTURE.len()];
+                    let path = format!("{fault}/{client}-{number}");
+                    let id = format!("crowd-{client}-{number}");
+                    let request = Request::get(&path);
+                    // Half of them can be told apart by nothing but the order of events.
+                    let request = match number % 2 {
+                        0 => request.with_id(&id),
+                        _ => request,
+                    };
+                    stand.ask(route, &request).unwrap();
+                }
+            });
+        }
+    });
+    std::thread::sleep(Duration::from_millis(800));
+    let ended = capture.stop().unwrap();
+    let mut cases = ended.cases();
+    let mut wrong = Vec::new();
+    for client in 0..CLIENTS {
+        for number in 0..EACH {
+            let (_, fault, rule) = MIXTURE[(client + number) % MIXTURE.len()];
+            let path = format!("{fault}/{client}-{number}");
+            let (mine, others) = cases
+                .into_iter()
+                .partition(|case| case["downstream"]["path"] == json!(path));
+            cases = others;
+            let mine: Vec<Value> = mine;
+            let Some(rule) = rule else {
+                wrong.extend(mine.iter().map(|case| format!("{path} is healthy: {case}")));
+                continue;
+            };
+            let [case] = &mine[..] else {
+                wrong.push(format!("{path}: {} cases", mine.len()));
+                continue;
+            };
+            let attempt = &case["attempts"][0];
+            let served = stand.behind.main.served();
+            let peer = served.iter().find(|one| one.path == path);
+            let right = case["verdict"]["rule"] == rule
+                && case["attempts"].as_array().map(Vec::len) == Some(1)
+                && peer.is_none_or(|one| attempt["local"] == json!(one.peer))
+                && peer.is_none_or(|one| attempt["request_bytes"] == one.request_bytes)
+                && peer.is_none_or(|one| attempt["response_bytes"] == one.response_bytes);
+            if !right {
+                wrong.push(format!("{path}, {rule}, {peer:?}: {case}"));
+            }
+        }
+    }
+    wrong.extend(cases.iter().map(|case| format!("nobody expected {case}")));
+    assert!(
+        wrong.is_empty(),
+        "{}: {} wrong\n{}",
+        kind.name(),
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
 fn odd_requests() {
     let Some(_turn) = turn(&[Kind::Nginx]) else {
         return;
