@@ -8,6 +8,13 @@ pub const ABSENT: u32 = u32::MAX;
 /// to serve it, when nothing better ties them.
 pub const LINK_WINDOW_NS: u64 = 20_000_000;
 
+/// Value in the process table: an event loop reads a batch of requests first and works on them one by
+/// one afterwards (HAProxy).
+pub const PROCESS_BATCHES: u32 = 0;
+/// Value in the process table: the thread that reads a request connects for it before it reads the
+/// next (NGINX, Envoy, Apache).
+pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;
+
 /// Settings, a read-only global.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

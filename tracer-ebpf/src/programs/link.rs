@@ -5,10 +5,13 @@
 //! of method and target; the upstream request is looked up there. A connect comes before any request
 //! bytes: there only time and order can tell.
 
-use tracer_ebpf::{ConnState, LinkHow, load::LINK_WINDOW_NS};
+use tracer_ebpf::{
+    ConnState, LinkHow,
+    load::{LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE},
+};
 
 use super::conn;
-use super::maps::{RECENT, Recent, THREADS, Thread};
+use super::maps::{PROCESSES, RECENT, Recent, THREADS, Thread};
 
 /// A connect or request this soon after a failure in the same thread is its retry.
 const RETRY_AT_ONCE_NS: u64 = 1_000_000;
@@ -125,8 +128,9 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
 }
 
 /// Without the same target only order and time can tell: the request whose exchange just failed in
-/// this thread, else the oldest that nobody took up within the window, else the one that failed
-/// last. A link that the connection has already stays. Returns 1 if there is a link.
+/// this thread, else one that nobody took up within the window, else the one that failed last. Which
+/// one of several depends on how the program goes about it (`load::PROCESS_*`): the newest, or the
+/// oldest. A link that the connection has already stays. Returns 1 if there is a link.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
@@ -145,6 +149,10 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
             tie(sk, &failed, LinkHow::LastRead, now);
             return 1;
         }
+        let tgid = (pid_tgid >> 32) as u32;
+        let newest = PROCESSES
+            .get_ptr(&tgid)
+            .is_some_and(|value| *value == PROCESS_CONNECTS_AT_ONCE);
         let chosen = &raw mut (*thread).chosen;
         chosen.write_volatile(NONE);
         let next = (*thread).next as usize;
@@ -152,7 +160,10 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
         while i < RECENT {
             let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
             let recent = &(*thread).recent[slot];
-            if recent.exchange != 0 && recent.taken == 0 && pending(recent, now, LINK_WINDOW_NS) {
+            let wanted = recent.exchange != 0
+                && recent.taken == 0
+                && !(newest && chosen.read_volatile() != NONE);
+            if wanted && pending(recent, now, LINK_WINDOW_NS) {
                 chosen.write_volatile(slot as u64);
             }
             i += 1;

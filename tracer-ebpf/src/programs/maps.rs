@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{BackendKey, BackendStats, ConnKey, ConnState, HEAD_MAX, loss};
 
-/// Traced processes by tgid. The value is unused.
+/// Traced processes by tgid; the value is one of `load::PROCESS_*`.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 

@@ -67,7 +67,7 @@ impl Targets {
         pid: u32,
         kind: ProxyKind,
     ) -> anyhow::Result<ProxyProcess> {
-        tracer.trace(pid)?;
+        tracer.trace(pid, &kind)?;
         self.known.insert(pid, kind.clone());
         self.leaving.retain(|(_, leaving)| *leaving != pid);
         Ok(ProxyProcess { pid, kind })

@@ -12,11 +12,13 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
-    BackendKey, BackendStats, Config, ConnState, HEAD_MAX, Offsets, Role, bucket_of_us, flags, loss,
+    BackendKey, BackendStats, Config, ConnState, HEAD_MAX, Offsets, Role, bucket_of_us, flags,
+    load::{PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE},
+    loss,
 };
 
 use super::offsets::{OffsetsError, offsets};
-use crate::event::{BackendSnapshot, Losses, canonical};
+use crate::event::{BackendSnapshot, Losses, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
@@ -223,9 +225,13 @@ impl Tracer {
     }
 
     /// Traces a process from now on.
-    pub fn trace(&mut self, pid: u32) -> Result<(), LoadError> {
+    pub fn trace(&mut self, pid: u32, kind: &ProxyKind) -> Result<(), LoadError> {
+        let value = match kind {
+            ProxyKind::Nginx | ProxyKind::Envoy | ProxyKind::Apache => PROCESS_CONNECTS_AT_ONCE,
+            ProxyKind::Haproxy | ProxyKind::Other(_) => PROCESS_BATCHES,
+        };
         self.processes
-            .insert(pid, 0, 0)
+            .insert(pid, value, 0)
             .map_err(|error| LoadError::Map {
                 name: "PROCESSES",
                 error,

@@ -18,16 +18,18 @@ fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     let Some(parent_tgid) = sock::read::<u32>(parent, offset!(task_tgid)) else {
         return 0;
     };
-    if PROCESSES.get_ptr(&parent_tgid).is_none() {
+    let Some(value) = PROCESSES.get_ptr(&parent_tgid) else {
         return 0;
-    }
+    };
+    // SAFETY: a live map value.
+    let value = unsafe { *value };
     let Some(tgid) = sock::read::<u32>(child, offset!(task_tgid)) else {
         return 0;
     };
     if tgid == parent_tgid {
         return 0; // a thread
     }
-    if PROCESSES.insert(&tgid, &0, 0).is_err() {
+    if PROCESSES.insert(&tgid, &value, 0).is_err() {
         count_loss(loss::PROCESS_TABLE);
     }
     emit::process(process::FORK, tgid, parent_tgid, 0);
