@@ -129,14 +129,14 @@ fn common(story: &mut Story, statuses: &Statuses) {
     story.client_abort(Route::Fresh);
 }
 
+/// A connection that was refused and an answer that came from elsewhere: often nothing but the time
+/// ties them together, because the request went out only once.
+fn refused_then_answered() -> Want {
+    Want::masked("connect-refused", REFUSED, To::Second, LogSays::Retry).or_weak()
+}
+
 fn masked_retries(story: &mut Story) {
-    let mut refused = Want::masked("connect-refused", REFUSED, To::Second, LogSays::Retry);
-    if story.kind() == Kind::Envoy {
-        // It waits some milliseconds and then begins anew, so that nothing but the time ties the
-        // refused connection to the answer.
-        refused = refused.or_weak();
-    }
-    story.fault(Route::RetryRefused, "/ok", &refused);
+    story.fault(Route::RetryRefused, "/ok", &refused_then_answered());
     let failed = delivered("backend", "fin");
     let ended = Want::masked("fin-before-response", failed, To::Second, LogSays::Retry);
     story.fault(Route::Retry, "/fin", &ended);
@@ -262,12 +262,7 @@ fn apache() {
             nobody: 503,
         },
     );
-    story.fault_one(
-        Route::RetryRefused,
-        "/ok",
-        &Want::masked("connect-refused", REFUSED, To::Second, LogSays::Retry),
-        true,
-    );
+    story.fault_one(Route::RetryRefused, "/ok", &refused_then_answered(), true);
     let silent = Want::dropped("keepalive-race", RACE, LogSays::OurRule);
     story.race(Route::Pooled, Race::LostFin, "GET", &silent);
     story.race(Route::Pooled, Race::LostFin, "POST", &silent);

@@ -29,7 +29,7 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
     text += &format!(
         "User www-data\nGroup www-data\nServerName lab.test\nPidFile {pid}\n\
          DefaultRuntimeDir {dir}\nErrorLog {error}\nLogLevel info\n\
-         LogFormat \"%h:%{{remote}}p \\\"%r\\\" %>s %B %D %X %{{X-Request-Id}}i\" lab\n\
+         LogFormat \"%{{begin:%H:%M:%S}}t.%{{begin:usec_frac}}t %h:%{{remote}}p \\\"%r\\\" %>s %B %D %X %{{X-Request-Id}}i\" lab\n\
          CustomLog {access} lab\n\
          ServerLimit {workers}\nStartServers {workers}\nThreadLimit {threads}\n\
          ThreadsPerChild {threads}\nMaxRequestWorkers {all}\n\
@@ -86,10 +86,16 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
 }
 
 /// Error lines carry the client's address, not the path, except AH00957 (a failed connect), which
-/// has neither and stands shortly before its AH01114 in the same thread.
+/// has neither and stands shortly before its AH01114 in the same thread. An address may have served
+/// before, so only lines from the begin of the request on count.
 pub(super) fn log_of(error: &str, access: &str, path: &str, client: SocketAddr) -> RequestLog {
+    let access = lines_with(access, path).next();
+    let begin = access.and_then(|line| line.split(' ').next()).unwrap_or("");
     let client = format!("[client {client}]");
-    let lines: Vec<_> = error.lines().collect();
+    let lines: Vec<_> = error
+        .lines()
+        .filter(|line| time_of_day(line).is_some_and(|time| time >= begin))
+        .collect();
     let mut errors = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         if !line.contains(&client) {
@@ -107,8 +113,13 @@ pub(super) fn log_of(error: &str, access: &str, path: &str, client: SocketAddr) 
     }
     RequestLog {
         errors: errors.into_iter().map(|&line| line.to_owned()).collect(),
-        access: lines_with(access, path).next().map(str::to_owned),
+        access: access.map(str::to_owned),
     }
+}
+
+/// `14:49:19.231626` of `[Sun Nov 22 14:49:19.231626 2026] …`.
+fn time_of_day(line: &str) -> Option<&str> {
+    line.split(' ').nth(3)
 }
 
 /// `pid P:tid T` of a line.
@@ -125,12 +136,14 @@ mod tests {
     #[test]
     fn a_failed_connect_is_found_through_its_thread() {
         let error = "\
-[t] [proxy:error] [pid 1:tid 2] (111)Connection refused: AH00957: http: attempt to connect to A failed
-[t] [proxy:error] [pid 1:tid 3] (111)Connection refused: AH00957: http: attempt to connect to B failed
-[t] [proxy_http:error] [pid 1:tid 2] [client 127.0.0.1:5] AH01114: HTTP: failed to make connection to backend: A
-[t] [proxy_http:error] [pid 1:tid 3] [client 127.0.0.1:6] AH01114: HTTP: failed to make connection to backend: B
+[Sun Nov 22 14:00:01.000001 2026] [proxy_http:error] [pid 1:tid 2] [client 127.0.0.1:5] AH01102: another request
+[Sun Nov 22 14:00:02.000001 2026] [proxy:error] [pid 1:tid 2] (111)Connection refused: AH00957: http: attempt to connect to A failed
+[Sun Nov 22 14:00:02.000002 2026] [proxy:error] [pid 1:tid 3] (111)Connection refused: AH00957: http: attempt to connect to B failed
+[Sun Nov 22 14:00:02.000003 2026] [proxy_http:error] [pid 1:tid 2] [client 127.0.0.1:5] AH01114: HTTP: failed to make connection to backend: A
+[Sun Nov 22 14:00:02.000004 2026] [proxy_http:error] [pid 1:tid 3] [client 127.0.0.1:6] AH01114: HTTP: failed to make connection to backend: B
 ";
-        let log = log_of(error, "", "/x", SocketAddr::from(([127, 0, 0, 1], 5)));
+        let access = "14:00:02.000000 127.0.0.1:5 \"GET /x HTTP/1.1\" 503 1\n";
+        let log = log_of(error, access, "/x", SocketAddr::from(([127, 0, 0, 1], 5)));
         assert_eq!(log.errors.len(), 2);
         assert!(log.errors[0].contains("connect to A"));
     }
