@@ -248,7 +248,7 @@ fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, now: u64) {
     conn.tail_len = 0;
     conn.target_hash = 0;
     let every = u64::from(sample_every());
-    if every != 0 && now % every == 0 {
+    if every != 0 && now.is_multiple_of(every) {
         conn.flags |= flags::SAMPLED;
     }
 }

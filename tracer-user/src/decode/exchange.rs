@@ -172,8 +172,7 @@ fn socket(facts: &SocketFacts) -> Socket {
             facts
                 .rcv_nxt
                 .wrapping_sub(facts.copied_seq)
-                .checked_sub(fin)
-                .unwrap_or(0),
+                .saturating_sub(fin),
         ),
         unacked: both(2, 3, facts.write_seq.wrapping_sub(facts.snd_una)),
         srtt_us: has(4).then_some(facts.srtt_us8 >> 3),

@@ -31,10 +31,10 @@ fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
         let found = conn::get(sk).or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
         let Some(conn) = found else { return 0 };
         exchange::received(sk, conn, ret as u64, pid_tgid);
-    } else if ret == 0 || (-ret != EINTR && -ret < ERESTARTSYS) {
-        if let Some(conn) = conn::get(sk) {
-            end_read(conn, -ret, pid_tgid);
-        }
+    } else if (ret == 0 || (-ret != EINTR && -ret < ERESTARTSYS))
+        && let Some(conn) = conn::get(sk)
+    {
+        end_read(conn, -ret, pid_tgid);
     }
     0
 }
