@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         check("licences and sources of dependencies", deny),
         check("Vagrantfile", vagrant),
         check("tests without root", || {
-            status(cargo().args(["test", "--workspace"]))
+            status(cargo().args(["test", "--workspace", "--no-fail-fast"]))
         }),
         check("live tests", || live(args.no_live)),
     ]
@@ -194,6 +194,7 @@ fn live(unwanted: bool) -> anyhow::Result<Outcome> {
                 "xtask",
                 "--test",
                 "live*",
+                "--no-fail-fast",
                 "--",
                 "--test-threads=1",
             ])
