@@ -72,6 +72,14 @@ pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut ConnState> {
     Some(conn)
 }
 
+/// Did the client end its side before it had its answer? One that leaves with an error page in hand
+/// has it.
+#[inline(always)]
+pub(crate) fn client_left(down: &ConnState) -> bool {
+    (down.fin_received_ns != 0 || down.reset_received_ns != 0)
+        && down.flags & flags::STATUS_REPORTED == 0
+}
+
 #[inline(always)]
 pub(crate) fn is_upstream(conn: &ConnState) -> bool {
     conn.role == Role::Connecting as u8

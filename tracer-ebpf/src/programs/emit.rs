@@ -146,7 +146,7 @@ fn mark_client(up: &mut ConnState) {
         Some(down)
             if down.key.generation == up.link.generation && down.exchange == up.link_exchange =>
         {
-            if down.fin_received_ns != 0 || down.reset_received_ns != 0 {
+            if conn::client_left(down) {
                 up.flags |= flags::LINK_CLIENT_LEFT;
             }
             if down.response_bytes != 0 {

@@ -126,7 +126,7 @@ fn upstream_still_busy(down: &mut ConnState) -> bool {
     let Some(up) = linked_upstream(down) else {
         return false;
     };
-    let client_left = down.fin_received_ns != 0 || down.reset_received_ns != 0;
+    let client_left = conn::client_left(down);
     if client_left {
         up.flags |= flags::LINK_CLIENT_LEFT;
     }
@@ -140,26 +140,40 @@ fn upstream_still_busy(down: &mut ConnState) -> bool {
 }
 
 /// A client is about to get its answer: if the backend has ended the exchange already and the proxy
-/// has not closed yet, the failure is reported now.
+/// has not closed yet, the failure is reported now. If the proxy answers with an error while the
+/// backend still owes the response, it has given up: that is the thread's last word on the backend,
+/// although the close comes later.
 #[inline(always)]
-pub(crate) fn flush_upstream(down: &mut ConnState) {
+pub(crate) fn flush_upstream(down: &mut ConnState, error: bool) {
     let Some(up) = linked_upstream(down) else {
         return;
     };
-    if peer_ended(up) && unfinished(up.key.sk, up) {
+    let ended = peer_ended(up);
+    if (!ended && !error) || !unfinished(up.key.sk, up) {
+        return;
+    }
+    if ended {
         report_failure(up);
+    } else {
+        act_on(up);
     }
 }
 
-/// Reports a failure that its process is acting on now, in the thread that owns both sides.
+/// Reports a failure that its process is acting on now.
 #[inline(always)]
 fn report_failure(up: &ConnState) {
+    act_on(up);
+    emit::exchange(up.key.sk, Cause::Ended);
+}
+
+/// The thread that owns both sides acts on what happened upstream.
+#[inline(always)]
+fn act_on(up: &ConnState) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if pid_tgid as u32 == up.tid {
         // SAFETY: no arguments.
         link::note_upstream(pid_tgid, up, unsafe { bpf_ktime_get_ns() });
     }
-    emit::exchange(up.key.sk, Cause::Ended);
 }
 
 #[inline(always)]

@@ -323,7 +323,7 @@ fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u
             stats::responded(conn);
         }
     } else {
-        end::flush_upstream(conn);
+        end::flush_upstream(conn, status_watched(conn.status));
     }
     if status_watched(conn.status) {
         conn.flags |= flags::STATUS_REPORTED;

@@ -14,7 +14,7 @@ use super::conn;
 use super::maps::{PROCESSES, RECENT, Recent, THREADS, Thread};
 
 /// A connect or request this soon after a failure in the same thread is its retry.
-const RETRY_AT_ONCE_NS: u64 = 1_000_000;
+const RETRY_AT_ONCE_NS: u64 = 200_000;
 
 /// No request chosen.
 const NONE: u64 = u64::MAX;
@@ -127,10 +127,11 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
     }
 }
 
-/// Without the same target only order and time can tell: the request whose exchange just failed in
-/// this thread, else one that nobody took up within the window, else the one that failed last. Which
-/// one of several depends on how the program goes about it (`load::PROCESS_*`): the newest, or the
-/// oldest. A link that the connection has already stays. Returns 1 if there is a link.
+/// Without the same target only order and time can tell. A program that connects at once works for
+/// the newest request that nobody took up within the window, else tries the one again that failed last.
+/// One that reads batches works for the one that failed a moment ago, else for the oldest that nobody
+/// took up within the window, else for the one that failed last. A link that the connection has
+/// already stays. Returns 1 if there is a link.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
@@ -145,14 +146,14 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
     unsafe {
         let failed = (*thread).failed;
         let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX);
-        if may_retry && now - (*thread).failed_ns < RETRY_AT_ONCE_NS {
-            tie(sk, &failed, LinkHow::LastRead, now);
-            return 1;
-        }
         let tgid = (pid_tgid >> 32) as u32;
         let newest = PROCESSES
             .get_ptr(&tgid)
             .is_some_and(|value| *value == PROCESS_CONNECTS_AT_ONCE);
+        if may_retry && !newest && now - (*thread).failed_ns < RETRY_AT_ONCE_NS {
+            tie(sk, &failed, LinkHow::LastRead, now);
+            return 1;
+        }
         let chosen = &raw mut (*thread).chosen;
         chosen.write_volatile(NONE);
         let next = (*thread).next as usize;

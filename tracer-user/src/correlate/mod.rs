@@ -288,12 +288,12 @@ impl Correlator {
             Cause::Ended => matching::ended(&self.pending, client, &self.statuses),
             Cause::Sampled => Judged::default(),
         };
-        let (draft, attempts) = self.settle(judged)?;
+        let (draft, attempts) = self.settle(judged, exchange.pid)?;
         self.case(exchange, request, &draft, attempts)
     }
 
     /// Counts what came to nothing and takes the entries that a case claims.
-    fn settle(&mut self, judged: Judged) -> Option<(Draft, Vec<AttemptFacts>)> {
+    fn settle(&mut self, judged: Judged, pid: u32) -> Option<(Draft, Vec<AttemptFacts>)> {
         for entry in judged
             .unrelated
             .iter()
@@ -320,7 +320,7 @@ impl Correlator {
                 }
             })
             .collect();
-        if draft.outcome == Outcome::Masked && self.may_be_check(&attempts) {
+        if draft.outcome == Outcome::Masked && self.may_be_check(pid, &attempts) {
             self.counters.ambiguous_connects += 1;
             return None;
         }
@@ -354,8 +354,10 @@ impl Correlator {
 
     /// A single failed connect that only order and time tie to the client, to an address that fails
     /// without any client too: it may as well have been a health check.
-    fn may_be_check(&self, attempts: &[AttemptFacts]) -> bool {
+    /// NGINX connects in the very call that read the request, and checks nobody's health.
+    fn may_be_check(&self, pid: u32, attempts: &[AttemptFacts]) -> bool {
         match attempts {
+            [_] if self.proxies.get(&pid) == Some(&ProxyKind::Nginx) => false,
             [only] => {
                 is_guess(only)
                     && only.phase() == Phase::Connect
@@ -382,12 +384,12 @@ impl Correlator {
             .and_then(|attempt| attempt.exchange.link)
             .is_some_and(|link| link.how == LinkHow::SameTarget && link.conn == client.conn);
         let by_order_only = !by_name && draft.tie == Confidence::Strong;
-        // NGINX connects in the very call that read the request; the others have timers of their
-        // own that connect too.
+        // The others have timers of their own that connect too.
         let hidden_connect = draft.outcome == Outcome::Masked
             && *kind != ProxyKind::Nginx
             && matches!(attempts, [only] if only.phase() == Phase::Connect);
-        if by_order_only && (self.records_lost || hidden_connect || self.may_be_check(attempts)) {
+        let check = self.may_be_check(client.pid, attempts);
+        if by_order_only && (self.records_lost || hidden_connect || check) {
             Confidence::Weak
         } else {
             draft.tie

@@ -1,6 +1,5 @@
 //! The kernel programs, loaded and attached, and the maps behind them.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -440,9 +439,8 @@ fn snapshot(key: BackendKey, stats: &BackendStats) -> Option<BackendSnapshot> {
     })
 }
 
-fn buckets(counts: impl Borrow<[u32; tracer_ebpf::BUCKETS]>) -> Vec<(u16, u32)> {
+fn buckets(counts: &[u32]) -> Vec<(u16, u32)> {
     counts
-        .borrow()
         .iter()
         .enumerate()
         .filter(|(_, count)| **count > 0)

@@ -3,7 +3,9 @@
 use tracer_ebpf::{Cause, LinkHow, flags};
 
 use super::builder::{SIZED, Story, client, cut, fin, refused};
+use crate::case::{Confidence, Outcome};
 use crate::diagnose::testing::AttemptBuilder;
+use crate::event::{Input, ProxyKind, ProxyProcess};
 
 const SAME: LinkHow = LinkHow::SameTarget;
 const LAST_READ: LinkHow = LinkHow::LastRead;
@@ -212,6 +214,7 @@ fn an_error_response_that_ends_its_connection_is_one_case() {
 
 #[test]
 fn a_failed_connect_to_a_probed_address_hides_behind_no_answer() {
+    let proxy = |kind| Story::usual().input(Input::Proxy(ProxyProcess { pid: 100, kind }));
     // It fits the request in every way of order and time.
     let beside = |story: Story| {
         story
@@ -219,7 +222,11 @@ fn a_failed_connect_to_a_probed_address_hides_behind_no_answer() {
             .down(client(500).status(200, 9).served_by(2, 1, 4))
             .tell()
     };
-    assert_eq!(beside(Story::usual()).one().0, crate::case::Outcome::Masked);
+    let alone = beside(proxy(ProxyKind::Haproxy)).one();
+    assert_eq!((alone.0, alone.3), (Outcome::Masked, Confidence::Weak));
     // The same address has failed for no client: it is probed.
-    beside(Story::usual().up(refused(9, 1))).nothing_but("ambiguous_connects");
+    beside(proxy(ProxyKind::Haproxy).up(refused(9, 1))).nothing_but("ambiguous_connects");
+    // NGINX probes nobody.
+    let nginx = beside(proxy(ProxyKind::Nginx).up(refused(9, 1))).one();
+    assert_eq!((nginx.0, nginx.3), (Outcome::Masked, Confidence::Strong));
 }
