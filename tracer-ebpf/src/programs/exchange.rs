@@ -23,8 +23,14 @@ const PER_EXCHANGE: u32 = flags::WATCH
     | flags::LINK_CLIENT_LEFT
     | flags::LINK_ANSWERED;
 
+/// Requests whose target will never be known.
+const UNKNOWN_TARGET: u32 = flags::OPAQUE | flags::REQUEST_UNREAD;
+
 /// TLS records smaller than this that start a turn are alerts (close_notify), not requests.
 const TLS_ALERT_MAX: u64 = 32;
+
+/// Stands for a method that is not known yet.
+const GET: u32 = u32::from_ne_bytes(*b"GET ");
 
 const SENT: u8 = Direction::Sent as u8;
 const RECEIVED: u8 = Direction::Received as u8;
@@ -40,7 +46,7 @@ pub(crate) fn sent(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
         if turn {
             request_to_backend(sk, bytes, pid_tgid);
         } else {
-            request_goes_on(sk, conn, bytes);
+            request_goes_on(sk, conn, bytes, pid_tgid);
         }
     } else if turn || is_interim(conn.status) {
         conn.direction = SENT;
@@ -65,7 +71,7 @@ pub(crate) fn received(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64)
         if turn {
             request_of_client(sk, bytes, pid_tgid);
         } else {
-            request_goes_on(sk, conn, bytes);
+            request_goes_on(sk, conn, bytes, pid_tgid);
         }
     } else if turn || is_interim(conn.status) {
         conn.direction = RECEIVED;
@@ -167,7 +173,8 @@ fn is_interim(status: u16) -> bool {
 #[inline(always)]
 fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
     let direction = if UPSTREAM { SENT } else { RECEIVED };
-    let word = first_word();
+    // Fewer bytes than a method has tell nothing yet: a head may come byte by byte.
+    let word = if bytes < 4 { GET } else { first_word() };
     let method = head::is_method(word);
     if conn.exchange > 0 && !method {
         if conn.flags & flags::OPAQUE == 0 {
@@ -284,16 +291,45 @@ fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: 
     } else {
         conn.link.sk = 0;
         conn.link_how = 0;
-        link::remember(pid_tgid, conn);
+        if conn.target_hash != head::LINE_CUT || conn.flags & UNKNOWN_TARGET != 0 {
+            link::remember(pid_tgid, conn);
+        }
     }
 }
 
 #[inline(always)]
-fn request_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
+fn request_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
     conn.request_bytes += bytes;
     if conn.request_head_len > 0 && u32::from(conn.request_head_len) < snaplen() {
-        head::head_append(sk, Part::Request as u32, bytes);
+        request_head_grows(sk, bytes, pid_tgid);
     }
+}
+
+/// The request head came in pieces: once its first line is complete, the two sides can be tied.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
+    let kept = head::head_append(sk, Part::Request as u32, bytes);
+    let Some(conn) = conn::get(sk) else { return 0 };
+    if conn.target_hash != head::LINE_CUT || conn.flags & UNKNOWN_TARGET != 0 {
+        return 0;
+    }
+    let hash = head::head_target(sk, kept);
+    if hash == head::LINE_CUT {
+        return 0;
+    }
+    conn.target_hash = hash;
+    if hash == head::NOT_HTTP {
+        conn.flags |= flags::OPAQUE;
+        conn.target_hash = 0;
+    }
+    if conn::is_upstream(conn) {
+        // SAFETY: no arguments.
+        link::attach(pid_tgid, sk, hash, unsafe { bpf_ktime_get_ns() });
+    } else {
+        link::remember(pid_tgid, conn);
+    }
+    1
 }
 
 #[inline(always)]

@@ -105,7 +105,12 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
     after
 }
 
-/// Hash of method and target of the kept request.
+/// What [`head_target`] says while the request line is not complete.
+pub(crate) const LINE_CUT: u64 = 0;
+/// What [`head_target`] says of bytes that are not an HTTP/1.x request.
+pub(crate) const NOT_HTTP: u64 = u64::MAX;
+
+/// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
@@ -256,15 +261,22 @@ pub(crate) fn is_method(first: u32) -> bool {
     )
 }
 
-/// FNV-1a over method and target (up to the second space, at most [`TARGET_MAX`] bytes); never 0.
+/// FNV-1a over method and target (up to the second space, at most [`TARGET_MAX`] bytes).
 #[inline(always)]
 fn target_hash(region: *const u8, len: u32) -> u64 {
+    if len < 4 {
+        return LINE_CUT;
+    }
+    // SAFETY: within the region (HEAD_MAX bytes).
+    if !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
+        return NOT_HTTP;
+    }
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut spaces = 0u32;
     let mut i = 0usize;
     while i < TARGET_MAX {
         if i as u32 >= len {
-            break;
+            return LINE_CUT;
         }
         // SAFETY: `i` is below TARGET_MAX, which is below HEAD_MAX.
         let byte = unsafe { *region.add(i) };
@@ -280,7 +292,7 @@ fn target_hash(region: *const u8, len: u32) -> u64 {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         i += 1;
     }
-    hash | 1
+    (hash | 1) >> 1 | 1
 }
 
 /// The status of a response that begins `HTTP/1.x NNN`; 0 if it does not.
