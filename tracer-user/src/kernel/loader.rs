@@ -433,9 +433,9 @@ fn snapshot(key: BackendKey, stats: &BackendStats) -> Option<BackendSnapshot> {
         upstream: SocketAddr::new(ip, key.port),
         connects: stats.connects,
         exchanges: stats.exchanges,
-        connect: buckets(stats.connect),
-        ttfb: buckets(stats.ttfb),
-        total: buckets(stats.total),
+        connect: buckets(&stats.connect),
+        ttfb: buckets(&stats.ttfb),
+        total: buckets(&stats.total),
     })
 }
 
