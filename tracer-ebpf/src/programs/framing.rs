@@ -8,7 +8,7 @@ use tracer_ebpf::{ConnState, HEAD_MAX, flags};
 use super::{
     conn,
     globals::snaplen,
-    maps::{HEADS, Heads},
+    maps::{HEADS, Heads, LINES_MAX},
 };
 
 /// What the kept bytes say.
@@ -24,12 +24,44 @@ pub(crate) enum Completeness {
 /// Digits of a Content-Length that are read.
 const DIGITS: usize = 15;
 
-/// Finds the blank line and the framing headers in the kept response bytes. What it finds goes to the
-/// map value: the turns of the loop look alike to the verifier, which so need not follow each find
-/// apart. A global function: see the module comment of `programs`.
+/// Finds the blank line and the framing headers in the kept response bytes: first where lines begin,
+/// then what they are. What is found goes to the map value: the turns of each loop look alike to the
+/// verifier, which so need not follow each find apart. A global function: see the module comment of
+/// `programs`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
+    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    // SAFETY: `heads` is a live map value; `i` stays below HEAD_MAX.
+    unsafe {
+        let base = (&raw const (*heads).response).cast::<u8>();
+        let lines = (&raw mut (*heads).lines).cast::<u16>();
+        let count = &raw mut (*heads).line_count;
+        count.write_volatile(0);
+        let mut i = 0usize;
+        while i < HEAD_MAX && (i as u32) < snaplen() {
+            if i as u32 >= len {
+                break;
+            }
+            if *base.add(i) == b'\n' {
+                let n = count.read_volatile();
+                if n < LINES_MAX as u32 {
+                    lines.add(n as usize).write_volatile(i as u16 + 1);
+                    count.write_volatile(n + 1);
+                }
+            }
+            i += 1;
+        }
+    }
+    framing_lines(sk, len)
+}
+
+/// Looks at the lines that [`framing_scan`] found, up to the blank one. A global function, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn framing_lines(sk: u64, len: u32) -> u32 {
     const CONTENT: u64 = u64::from_ne_bytes(*b"content-");
     const LENGTH: u64 = u64::from_ne_bytes(*b"length:\0");
     const TRANSFER: u64 = u64::from_ne_bytes(*b"transfer");
@@ -39,38 +71,41 @@ extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
     let Some(heads) = HEADS.get_ptr_mut(&sk) else {
         return 0;
     };
-    // SAFETY: `heads` is a live map value; `i` stays below HEAD_MAX - 20 and the loads below reach
-    // at most 17 bytes further.
+    // SAFETY: `heads` is a live map value; a line begins below HEAD_MAX and the loads below reach at
+    // most 16 bytes further, which the buffers behind still hold.
     unsafe {
         let base = (&raw const (*heads).response).cast::<u8>();
+        let lines = (&raw const (*heads).lines).cast::<u16>();
         let head_end = &raw mut (*heads).head_end;
+        let count = (&raw const (*heads).line_count).read_volatile();
         head_end.write_volatile(0);
-        (*heads).length_at = 0;
-        (*heads).chunked = 0;
-        let mut i = 0usize;
-        while i < HEAD_MAX - 20 && (i as u32) < snaplen() {
-            if i as u32 >= len || head_end.read_volatile() != 0 {
+        (&raw mut (*heads).length_at).write_volatile(0);
+        (&raw mut (*heads).chunked).write_volatile(0);
+        let mut n = 0usize;
+        while n < LINES_MAX {
+            if n as u32 >= count || head_end.read_volatile() != 0 {
                 break;
             }
-            let at = base.add(i);
-            if *at == b'\n' {
-                let next = at.add(1).cast::<u16>().read_unaligned();
-                if next == u16::from_ne_bytes(*b"\r\n") {
-                    head_end.write_volatile(i as u32 + 3);
-                } else if next.to_ne_bytes()[0] == b'\n' {
-                    head_end.write_volatile(i as u32 + 2);
-                } else {
-                    let word = at.add(1).cast::<u64>().read_unaligned() | LOWER;
-                    let second = at.add(9).cast::<u64>().read_unaligned() | LOWER;
-                    if word == CONTENT && (second & SEVEN) == (LENGTH | LOWER) & SEVEN {
-                        (&raw mut (*heads).length_at).write_volatile(i as u32 + 16);
-                    }
-                    if word == TRANSFER {
-                        (&raw mut (*heads).chunked).write_volatile(1);
-                    }
-                }
+            let start = u32::from(lines.add(n).read_volatile());
+            n += 1;
+            if start >= HEAD_MAX as u32 {
+                continue;
             }
-            i += 1;
+            let at = base.add(start as usize);
+            let word = at.cast::<u64>().read_unaligned();
+            let pair = word.to_ne_bytes();
+            if pair[0] == b'\r' && pair[1] == b'\n' {
+                head_end.write_volatile(start + 2);
+            } else if pair[0] == b'\n' {
+                head_end.write_volatile(start + 1);
+            } else if word | LOWER == CONTENT {
+                let second = at.add(8).cast::<u64>().read_unaligned() | LOWER;
+                if second & SEVEN == (LENGTH | LOWER) & SEVEN {
+                    (&raw mut (*heads).length_at).write_volatile(start + 15);
+                }
+            } else if word | LOWER == TRANSFER {
+                (&raw mut (*heads).chunked).write_volatile(1);
+            }
         }
         // What lies behind `len` is left over from an earlier response.
         if head_end.read_volatile() > len {

@@ -73,9 +73,13 @@ pub(crate) struct Heads {
     pub(crate) length_at: u32,
     /// 1 if the head says `transfer-encoding`.
     pub(crate) chunked: u32,
-    /// Scanned up to here.
-    pub(crate) scanned: u32,
+    /// Where lines of the response begin, and how many do.
+    pub(crate) lines: [u16; LINES_MAX],
+    pub(crate) line_count: u32,
 }
+
+/// Lines of a response head that are looked at; real heads have 10 to 30.
+pub(crate) const LINES_MAX: usize = 64;
 
 /// Requests that can be pending per thread before links fall back to the last one.
 pub(crate) const RECENT: usize = 16;
