@@ -20,6 +20,10 @@ impl Fact {
         }
     }
 
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(super) fn of_attempt(self, attempt: Option<usize>) -> Evidence {
         Evidence {
             fact: self.name,

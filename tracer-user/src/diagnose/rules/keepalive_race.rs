@@ -11,6 +11,8 @@ use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 const INFERRED_IDLE_NS: u64 = 1_000_000_000;
 /// Shortest time allowed for that answer.
 const INFERRED_ANSWER_NS: u64 = 2_000_000;
+/// Name of the proof that is none.
+const INFERRED: &str = "inferred-from-timing";
 /// Reset reasons that say: the backend's side was closed before the request came.
 const CLOSED_BEFORE: [&str; 3] = ["TCP_ABORT_ON_DATA", "NO_SOCKET", "TCP_TIMEWAIT_SOCKET"];
 
@@ -142,7 +144,7 @@ fn inferred(attempt: &AttemptFacts) -> Option<Fact> {
         && attempt.any_acked() == Some(false);
     fits.then(|| {
         Fact::new(
-            "inferred-from-timing",
+            INFERRED,
             format!(
                 "inferred, not seen: after {} idle the request met a reset within {}, and nothing of it was acknowledged",
                 words::duration(idle),
@@ -162,7 +164,13 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     if !matches!(end, End::PeerFin | End::PeerReset) && attempt.exchange.send_errno.is_none() {
         return None;
     }
-    let mut facts = vec![proof(attempt)?];
+    let proof = proof(attempt)?;
+    let delivery = if proof.name() == INFERRED {
+        "the application most likely never saw the request, but nothing proves it: retry only an idempotent request"
+    } else {
+        "the application never saw the request, so a retry is safe"
+    };
+    let mut facts = vec![proof];
     let idle = attempt.idle_before_ns();
     if let Some(idle) = idle {
         let hint = near_default(idle)
@@ -190,7 +198,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
             "{} was closing the pooled connection{idle} as the proxy sent the next request on it",
             attempt.exchange.remote
         ),
-        delivery: "the application never saw the request, so a retry is safe".to_owned(),
+        delivery: delivery.to_owned(),
         facts,
     })
 }
@@ -263,6 +271,25 @@ mod tests {
             .reset(1)
             .reason("TCP_STATE");
         expect(502, aborted.closed(1), reset);
+    }
+
+    #[test]
+    fn only_a_proven_race_calls_a_retry_safe() {
+        let summary = |attempt: AttemptBuilder| {
+            judge(&case(ProxyKind::Nginx, 502, vec![attempt.build()])).summary
+        };
+        let proven = AttemptBuilder::reused(5000)
+            .fin(-1)
+            .unacked(0)
+            .reset(1)
+            .closed(1);
+        assert!(summary(proven).contains("a retry is safe"));
+        let inferred = AttemptBuilder::reused(5000).unacked(100).reset(1).closed(1);
+        let text = summary(inferred);
+        assert!(
+            !text.contains("is safe") && text.contains("idempotent"),
+            "{text}"
+        );
     }
 
     #[test]
