@@ -7,7 +7,7 @@ use tracer_ebpf::{
     Cause, ConnKey, ConnState, Kind, LinkHow, RecordHeader, Role, SocketFacts, conn::NO_REASON,
 };
 
-use super::{DecodeError, wire};
+use super::{DecodeError, redact, wire};
 use crate::event::{ConnId, Exchange, Link, Socket, Times, canonical};
 
 /// `RCV_SHUTDOWN` of include/net/sock.h: a FIN was received, which takes one sequence number.
@@ -24,8 +24,10 @@ pub(super) fn decode(
     let (last, last_ns) = wire::key_and_time(rest)?;
     let stride = wire::u32_ne(rest)? as usize;
     let _pad = wire::u32_ne(rest)?;
-    let request_head = head(rest, stride, conn.request_head_len)?;
-    let response_head = head(rest, stride, conn.response_head_len)?;
+    let mut request_head = head(rest, stride, conn.request_head_len)?;
+    redact::request(&mut request_head);
+    let mut response_head = head(rest, stride, conn.response_head_len)?;
+    redact::response(&mut response_head);
     let role = Role::from_wire(conn.role).ok_or(DecodeError::Value {
         field: "role",
         value: u64::from(conn.role),

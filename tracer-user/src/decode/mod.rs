@@ -2,6 +2,7 @@
 //! of a value that cannot be is an error that says where; nothing is guessed and nothing panics.
 
 mod exchange;
+mod redact;
 mod wire;
 
 use bytes::Buf;
