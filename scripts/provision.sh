@@ -35,7 +35,7 @@ export PATH="$HOME/.cargo/bin:$PATH"
 if ! command -v rustup >/dev/null; then
     say "installing rustup"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-        sh -s -- -y --quiet --no-modify-path --profile minimal --component clippy,rustfmt
+        sh -s -- -y --quiet --profile minimal --component clippy,rustfmt
 fi
 
 # The one thing that set-up cannot get everywhere: a bpf-linker without its LLVM on offer.
@@ -49,7 +49,7 @@ fetch_linker() {
 }
 
 if ! cargo xtask setup; then
-    PATH="$PATH" command -v bpf-linker >/dev/null || fetch_linker
+    command -v bpf-linker >/dev/null || fetch_linker
     cargo xtask setup
 fi
 say "ready: cargo xtask demo"
