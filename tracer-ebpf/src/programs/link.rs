@@ -105,24 +105,9 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
     };
     // SAFETY: a live map value, used by one thread only.
     unsafe {
-        // The choice lives in the map, not in registers: so the turns of the loop look alike to the
-        // verifier.
-        let chosen = &raw mut (*thread).chosen;
-        chosen.write_volatile(NONE);
-        let next = (*thread).next as usize;
-        let mut i = 0;
-        while i < RECENT {
-            // From the newest to the oldest.
-            let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
-            let recent = &(*thread).recent[slot];
-            let wanted = recent.exchange != 0
-                && recent.hash == hash
-                && (recent.taken == 0 || chosen.read_volatile() == NONE);
-            if wanted && pending(recent, now, u64::MAX) {
-                chosen.write_volatile(slot as u64);
-            }
-            i += 1;
-        }
+        choose(thread, |recent, found| {
+            recent.hash == hash && (recent.taken == 0 || !found) && pending(recent, now, u64::MAX)
+        });
         take(thread, sk, LinkHow::SameTarget, now)
     }
 }
@@ -154,21 +139,9 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
             tie(sk, &failed, LinkHow::LastRead, now);
             return 1;
         }
-        let chosen = &raw mut (*thread).chosen;
-        chosen.write_volatile(NONE);
-        let next = (*thread).next as usize;
-        let mut i = 0;
-        while i < RECENT {
-            let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
-            let recent = &(*thread).recent[slot];
-            let wanted = recent.exchange != 0
-                && recent.taken == 0
-                && !(newest && chosen.read_volatile() != NONE);
-            if wanted && pending(recent, now, LINK_WINDOW_NS) {
-                chosen.write_volatile(slot as u64);
-            }
-            i += 1;
-        }
+        choose(thread, |recent, found| {
+            recent.taken == 0 && !(newest && found) && pending(recent, now, LINK_WINDOW_NS)
+        });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
         }
@@ -178,6 +151,29 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
         }
     }
     0
+}
+
+/// Goes through a thread's requests from the newest to the oldest; each one that is `wanted` takes the
+/// place of the one found before. The second argument of `wanted`: was one found already?
+#[inline(always)]
+unsafe fn choose(thread: *mut Thread, wanted: impl Fn(&Recent, bool) -> bool) {
+    // SAFETY: the caller passes a live map value.
+    unsafe {
+        // The choice lives in the map, not in registers: so the turns of the loop look alike to the
+        // verifier.
+        let chosen = &raw mut (*thread).chosen;
+        chosen.write_volatile(NONE);
+        let next = (*thread).next as usize;
+        let mut i = 0;
+        while i < RECENT {
+            let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
+            let recent = &(*thread).recent[slot];
+            if recent.exchange != 0 && wanted(recent, chosen.read_volatile() != NONE) {
+                chosen.write_volatile(slot as u64);
+            }
+            i += 1;
+        }
+    }
 }
 
 /// Ties the chosen request, if there is one.
