@@ -42,12 +42,13 @@ pub(super) fn events(facts: &AttemptFacts) -> Vec<TimelineEvent> {
     }
     line.add(t.fin_received, "fin_received", None, None);
     line.add(
-        t.reset_received,
+        after_send(facts, t.reset_received),
         "reset_received",
         None,
         facts.reset_received_reason.clone(),
     );
-    line.add(t.error, "error", None, facts.errno().map(errno_symbol));
+    let error = facts.errno().map(errno_symbol);
+    line.add(after_send(facts, t.error), "error", None, error);
     match x.recv_errno {
         None => line.add(t.end_read, "eof_read", None, None),
         Some(errno) => line.add(t.end_read, "error_read", None, Some(errno_symbol(errno))),
@@ -61,6 +62,16 @@ pub(super) fn events(facts: &AttemptFacts) -> Vec<TimelineEvent> {
     );
     line.events.sort_by_key(|event| event.t_us);
     line.events
+}
+
+/// A send is noted when it returns. On loopback the reset that answers it arrives before that, but a
+/// send that took bytes cannot have come after the reset.
+fn after_send(facts: &AttemptFacts, at: Option<MonoNs>) -> Option<MonoNs> {
+    let x = &facts.exchange;
+    match x.times.request_start {
+        Some(sent) if x.request_bytes > 0 => at.map(|at| at.max(sent)),
+        _ => at,
+    }
 }
 
 struct Line {
@@ -123,6 +134,23 @@ mod tests {
             ]
         );
         assert_eq!(events(&facts)[4].detail.as_deref(), Some("ECONNRESET"));
+    }
+
+    #[test]
+    fn a_reset_does_not_come_before_the_send_it_answers() {
+        let early = |bytes| {
+            let facts = AttemptBuilder::reused(5000)
+                .with(|x| {
+                    x.request_bytes = bytes;
+                    x.times.reset_received = x.times.request_start.map(|at| at - 10_000);
+                })
+                .build();
+            names(&facts)
+        };
+        let [.., last] = early(67)[..] else { panic!() };
+        assert_eq!(last, ("reset_received", 0));
+        // The send failed: the reset was there first.
+        assert!(early(0).contains(&("reset_received", -10)));
     }
 
     #[test]
