@@ -278,8 +278,8 @@ impl Held {
         held
     }
 
-    /// Those of `self` that still exist: held by a process or, where `bpftool` is there to tell,
-    /// by anything else in the kernel.
+    /// Those of `self` that still exist: held by a process, or by anything else in the kernel (a pin),
+    /// which `bpftool` tells; live tests do not run without it.
     pub fn still_there(&self) -> Self {
         let mut alive = Self::by_anybody();
         alive.links.extend(listed("link"));

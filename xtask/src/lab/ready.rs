@@ -23,8 +23,9 @@ pub fn missing(kinds: &[Kind]) -> Vec<String> {
     missing
 }
 
-/// May a test that needs these proxies, root and the packet filter run? If not it says so where nobody overlooks it, and under CI
-/// the test fails: a skipped test must never look like a passed one there.
+/// May a test that needs these proxies, root, the packet filter and a look at the kernel's programs
+/// run? If not it says so where nobody overlooks it, and under CI the test fails: a skipped test must
+/// never look like a passed one there.
 ///
 /// # Panics
 ///
@@ -39,8 +40,10 @@ pub fn or_skip(kinds: &[Kind]) -> bool {
         return false;
     }
     let mut missing = missing(kinds);
-    if find_program("nft").is_none() {
-        missing.push("the program nft".to_owned());
+    for program in ["nft", "bpftool"] {
+        if find_program(program).is_none() {
+            missing.push(format!("the program {program}"));
+        }
     }
     if missing.is_empty() {
         return true;
