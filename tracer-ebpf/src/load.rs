@@ -68,9 +68,7 @@ pub struct Offsets {
     pub icsk_pmtu_cookie: u32,
     pub socket_inode_ino: u32,
     pub task_tgid: u32,
-    pub task_pid: u32,
     pub skb_head: u32,
-    pub skb_network_header: u32,
     pub skb_transport_header: u32,
     pub reset_reason_arg: u32,
 }
@@ -110,9 +108,7 @@ impl Offsets {
         icsk_pmtu_cookie: ABSENT,
         socket_inode_ino: ABSENT,
         task_tgid: ABSENT,
-        task_pid: ABSENT,
         skb_head: ABSENT,
-        skb_network_header: ABSENT,
         skb_transport_header: ABSENT,
         reset_reason_arg: ABSENT,
     };

@@ -115,9 +115,6 @@ pub struct SocketFacts {
     pub bytes_acked: u64,
 }
 
-/// Number of fields that `SocketFacts::valid` covers.
-pub const SOCKET_FACTS: u32 = 16;
-
 /// One exchange. Behind the fixed part follow, if `head_stride` is not 0, `head_stride` bytes whose
 /// first `conn.request_head_len` are the request's first bytes, and, if the record is long enough,
 /// as many whose first `conn.response_head_len` are the response's.

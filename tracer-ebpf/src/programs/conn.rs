@@ -72,6 +72,16 @@ pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut ConnState> {
     Some(conn)
 }
 
+/// The client connection that an upstream exchange works for, while it is at that request.
+#[inline(always)]
+pub(crate) fn linked_client(up: &ConnState) -> Option<&'static mut ConnState> {
+    if up.link.sk == 0 {
+        return None;
+    }
+    let down = get(up.link.sk)?;
+    (down.key.generation == up.link.generation && down.exchange == up.link_exchange).then_some(down)
+}
+
 /// Did the client end its side before it had its answer? One that leaves with an error page in hand
 /// has it.
 #[inline(always)]

@@ -142,24 +142,17 @@ fn mark_client(up: &mut ConnState) {
     if up.link.sk == 0 {
         return;
     }
-    let gone = match conn::get(up.link.sk) {
-        Some(down)
-            if down.key.generation == up.link.generation && down.exchange == up.link_exchange =>
-        {
-            if conn::client_left(down) {
-                up.flags |= flags::LINK_CLIENT_LEFT;
-            }
-            if down.response_bytes != 0 {
-                up.flags |= flags::LINK_ANSWERED;
-            }
-            down.flags |= flags::WATCH;
-            false
-        }
-        _ => true,
-    };
-    if gone {
+    let Some(down) = conn::linked_client(up) else {
         up.flags |= flags::LINK_GONE;
+        return;
+    };
+    if conn::client_left(down) {
+        up.flags |= flags::LINK_CLIENT_LEFT;
     }
+    if down.response_bytes != 0 {
+        up.flags |= flags::LINK_ANSWERED;
+    }
+    down.flags |= flags::WATCH;
 }
 
 /// Sends a process event.

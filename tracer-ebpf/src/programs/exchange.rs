@@ -325,7 +325,9 @@ extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
     }
     if conn::is_upstream(conn) {
         // SAFETY: no arguments.
-        link::attach(pid_tgid, sk, hash, unsafe { bpf_ktime_get_ns() });
+        link::attach(pid_tgid, sk, conn.target_hash, unsafe {
+            bpf_ktime_get_ns()
+        });
     } else {
         link::remember(pid_tgid, conn);
     }
@@ -385,11 +387,7 @@ fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u
 /// interest whatever it is.
 #[inline(always)]
 fn watch_client(up: &ConnState) {
-    if up.link.sk != 0
-        && let Some(down) = conn::get(up.link.sk)
-        && down.key.generation == up.link.generation
-        && down.exchange == up.link_exchange
-    {
+    if let Some(down) = conn::linked_client(up) {
         down.flags |= flags::WATCH;
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn err(sk: u64) -> i32 {
 }
 
 #[inline(always)]
-pub(crate) fn snd_una(sk: u64) -> u32 {
+fn snd_una(sk: u64) -> u32 {
     read_or_zero(sk, offset!(tcp_snd_una))
 }
 
@@ -106,16 +106,13 @@ pub(crate) fn inode(sk: u64) -> u64 {
 pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
     conn.family = read_or_zero(sk, offset!(sock_skc_family));
     if conn.family == AF_INET {
-        let local: [u8; 4] = read_or_zero(sk, offset!(sock_skc_rcv_saddr));
         let remote: [u8; 4] = read_or_zero(sk, offset!(sock_skc_daddr));
         let mut i = 0;
         while i < 4 {
-            conn.local_addr[i] = local[i];
             conn.remote_addr[i] = remote[i];
             i += 1;
         }
     } else {
-        conn.local_addr = read_or_zero(sk, offset!(sock_skc_v6_rcv_saddr));
         conn.remote_addr = read_or_zero(sk, offset!(sock_skc_v6_daddr));
     }
     let remote_port = remote_port(sk);
@@ -150,6 +147,16 @@ pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
     } else {
         conn.local_addr = read_or_zero(sk, offset!(sock_skc_v6_rcv_saddr));
     }
+}
+
+/// How far the sequence numbers are at the first sign of the end: later ones may wipe them.
+#[inline(always)]
+pub(crate) fn note_end(sk: u64, conn: &mut ConnState) {
+    if conn.write_seq_at_end != 0 {
+        return;
+    }
+    conn.snd_una_at_end = snd_una(sk);
+    conn.write_seq_at_end = write_seq(sk);
 }
 
 /// Reads what is worth knowing of a socket at the end of an exchange.

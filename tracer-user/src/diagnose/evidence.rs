@@ -4,6 +4,7 @@ use super::errno;
 use super::facts::{AttemptFacts, CaseFacts, End};
 use super::words;
 use crate::case::Evidence;
+use crate::event::MonoNs;
 
 /// A fact in words, under a name for scripts.
 #[derive(Clone, Debug)]
@@ -30,6 +31,18 @@ impl Fact {
             text: self.text,
             attempt,
         }
+    }
+}
+
+/// When the backend ended a connection that had brought no byte of a response.
+pub(super) fn without_response(attempt: &AttemptFacts, at: MonoNs) -> String {
+    let start = attempt.exchange.times.request_start;
+    match start.and_then(|start| at.checked_sub(start)) {
+        Some(ns) => format!(
+            "{} after the request, without a byte of a response",
+            words::duration(ns)
+        ),
+        None => "before the proxy had sent the request".to_owned(),
     }
 }
 

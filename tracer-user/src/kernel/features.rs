@@ -241,11 +241,6 @@ impl Features {
     }
 }
 
-/// Names of the running kernel's reasons for a reset, by number; empty if it gives none.
-pub fn reset_reason_names() -> Vec<(u32, String)> {
-    Features::probe().reset_reasons
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::problem::Severity;

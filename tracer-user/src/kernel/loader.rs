@@ -16,28 +16,12 @@ use tracer_ebpf::{
     loss,
 };
 
+use super::features::HOOKS;
 use super::offsets::{OffsetsError, offsets};
 use crate::event::{BackendSnapshot, Losses, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
-
-/// Hooks: program name = tracepoint name. The first ones are those a capture cannot do without.
-const REQUIRED: [&str; 3] = [
-    "sock_send_length",
-    "sock_recv_length",
-    "inet_sock_set_state",
-];
-const OPTIONAL: [&str; 8] = [
-    "tcp_send_reset",
-    "tcp_receive_reset",
-    "tcp_retransmit_skb",
-    "tcp_destroy_sock",
-    "inet_sk_error_report",
-    "sched_process_fork",
-    "sched_process_exec",
-    "sched_process_exit",
-];
 
 const LOSS_NAMES: [&str; loss::COUNT as usize] = [
     "unused",
@@ -185,20 +169,15 @@ impl Tracer {
         })
     }
 
-    /// Attaches to the hooks that this kernel has.
+    /// Attaches to the hooks that this kernel has. A program bears the name of its tracepoint.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        for name in REQUIRED {
-            self.attach_one(name)?;
-        }
-        for name in OPTIONAL {
-            if let Err(error) = self.attach_one(name) {
-                match error {
-                    LoadError::Program {
-                        error: ProgramError::SyscallError(_),
-                        ..
-                    } => self.missing.push(name),
-                    other => return Err(other),
-                }
+        for hook in HOOKS {
+            match self.attach_one(hook.name) {
+                Err(LoadError::Program {
+                    error: ProgramError::SyscallError(_),
+                    ..
+                }) if !hook.required => self.missing.push(hook.name),
+                result => result?,
             }
         }
         Ok(())

@@ -162,9 +162,7 @@ pub fn offsets(btf: &[u8]) -> Result<Offsets, OffsetsError> {
             _ => ABSENT,
         },
         task_tgid: may("task_struct", "tgid"),
-        task_pid: may("task_struct", "pid"),
         skb_head: may("sk_buff", "head"),
-        skb_network_header: may("sk_buff", "network_header"),
         skb_transport_header: may("sk_buff", "transport_header"),
         reset_reason_arg: match layout.tracepoint_args("tcp_send_reset") {
             Some(args) if args >= 3 => 2,

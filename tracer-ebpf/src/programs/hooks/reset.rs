@@ -84,10 +84,7 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.reset_received_ns = now;
-    if conn.write_seq_at_end == 0 {
-        conn.snd_una_at_end = sock::snd_una(sk);
-        conn.write_seq_at_end = sock::write_seq(sk);
-    }
+    sock::note_end(sk, conn);
     sock::refresh_local(sk, conn);
     if let Some(sent) = LAST_RESET.get_ptr(0) {
         // SAFETY: per-CPU slot that lives as long as the map.

@@ -108,7 +108,7 @@ fn change(sk: u64, conn: &mut ConnState, old: i32, new: i32) {
         }
         CLOSE_WAIT => {
             conn.fin_received_ns = now;
-            note_end(sk, conn);
+            sock::note_end(sk, conn);
         }
         CLOSING => conn.fin_received_ns = now,
         FIN_WAIT1 | LAST_ACK => {
@@ -136,7 +136,7 @@ fn closed(sk: u64, conn: &mut ConnState, old: i32, now: u64) {
         if old != SYN_SENT {
             conn.flags |= flags::ABORTED;
         }
-        note_end(sk, conn);
+        sock::note_end(sk, conn);
         sock::refresh_local(sk, conn);
         // Now, not when the socket is destroyed: an abort wipes the sequence numbers in between.
         end::connection_over(sk);
@@ -147,13 +147,4 @@ fn closed(sk: u64, conn: &mut ConnState, old: i32, now: u64) {
 #[inline(always)]
 fn is_owner(conn: &ConnState) -> bool {
     (bpf_get_current_pid_tgid() >> 32) as u32 == conn.tgid
-}
-
-#[inline(always)]
-fn note_end(sk: u64, conn: &mut ConnState) {
-    if conn.write_seq_at_end != 0 {
-        return; // the first end counts
-    }
-    conn.snd_una_at_end = sock::snd_una(sk);
-    conn.write_seq_at_end = sock::write_seq(sk);
 }

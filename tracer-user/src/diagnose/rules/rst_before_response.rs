@@ -3,7 +3,7 @@
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence;
 use crate::diagnose::facts::{AttemptFacts, End, Phase};
-use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
+use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "rst-before-response",
@@ -71,17 +71,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     };
     let x = &attempt.exchange;
-    let after = match x
-        .times
-        .request_start
-        .and_then(|start| at.checked_sub(start))
-    {
-        Some(ns) => format!(
-            "{} after the request, without a byte of a response",
-            words::duration(ns)
-        ),
-        None => "before the proxy had sent the request".to_owned(),
-    };
+    let after = evidence::without_response(attempt, at);
     let mut facts = vec![evidence::first_end(attempt)];
     facts.extend(evidence::reset_reason(attempt));
     facts.extend(evidence::acknowledged(attempt));
