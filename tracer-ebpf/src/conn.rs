@@ -105,6 +105,18 @@ pub mod flags {
     pub const ABORTED: u32 = 1 << 18;
     /// The end of the connection has been dealt with.
     pub const OVER: u32 = 1 << 19;
+    /// Our side is in a TLS handshake: it has not sent application data.
+    pub const HANDSHAKE: u32 = 1 << 20;
+    /// Our side has sent its second flight of a TLS handshake.
+    pub const TLS_SECOND_FLIGHT: u32 = 1 << 21;
+    /// The accepted connection belongs to a backend: its process is the server.
+    pub const BACKEND: u32 = 1 << 22;
+    /// The socket was given up before it could send a SYN.
+    pub const NO_SYN: u32 = 1 << 23;
+    /// Behind the kept bytes of the response, some are missing before the next.
+    pub const RESPONSE_GAP: u32 = 1 << 24;
+    /// On a backend's connection: request data came after its side had closed.
+    pub const LATE_REQUEST: u32 = 1 << 25;
 }
 
 /// No reset reason is known.
@@ -197,6 +209,18 @@ pub struct ConnState {
     pub reset_sent_reason: u32,
     /// Reason the *peer's* kernel gave for its reset, known only when the peer is on this host.
     pub reset_received_reason: u32,
+    /// First sequence number of the segment that was retransmitted last.
+    pub retransmit_seq: u32,
+    /// Its payload bytes.
+    pub retransmit_len: u32,
+    /// How often it was retransmitted without another in between.
+    pub retransmit_same: u32,
+    /// `mss_cache` when the handshake was done; 0 unknown.
+    pub mss_start: u32,
+    /// `icsk_pmtu_cookie` when the handshake was done; 0 unknown.
+    pub pmtu_start: u32,
+    /// Bytes of the last send in a TLS handshake, but the first; 0 if there was none.
+    pub sent_last_len: u32,
     /// `sk_err` when the connection closed (positive errno), 0 for none.
     pub sk_err: i32,
     /// Errno (positive) of the last failed send, 0 for none.
@@ -217,9 +241,14 @@ pub struct ConnState {
     pub link_how: u8,
     /// Zero.
     pub pad: [u8; 3],
-    /// The last bytes of the response, right-aligned (kept for chunked bodies).
-    pub tail: [u8; 8],
+    /// The last bytes of the response, right-aligned.
+    pub tail: [u8; TAIL_MAX],
+    /// First bytes of the last send in a TLS handshake, but the first.
+    pub sent_last: [u8; 8],
 }
+
+/// Bytes of [`ConnState::tail`].
+pub const TAIL_MAX: usize = 16;
 
 const _: () = assert!(size_of::<ConnState>().is_multiple_of(8));
 const _: () = assert!(core::mem::offset_of!(ConnState, link) == 16);

@@ -57,6 +57,14 @@ pub struct BackendStats {
     pub connects: u64,
     /// Exchanges that got at least the first byte of a response.
     pub exchanges: u64,
+    /// Longest idle time after which the proxy used a connection again, µs.
+    pub idle_reused_max_us: u32,
+    /// Shortest idle time after which the backend closed a connection, µs; 0 if it never did.
+    pub idle_closed_min_us: u32,
+    /// How often the backend closed an idle connection.
+    pub idle_closed: u32,
+    /// Zero.
+    pub pad: u32,
     /// SYN sent to connection established, µs.
     pub connect: [u32; BUCKETS],
     /// First byte of the request sent to first byte of the response read, µs.
@@ -67,7 +75,7 @@ pub struct BackendStats {
 
 const _: () = assert!(BUCKETS == 464);
 const _: () = assert!(size_of::<BackendKey>() == 20);
-const _: () = assert!(size_of::<BackendStats>() == 16 + 3 * 4 * BUCKETS);
+const _: () = assert!(size_of::<BackendStats>() == 32 + 3 * 4 * BUCKETS);
 
 #[cfg(test)]
 mod tests {

@@ -20,5 +20,6 @@ pub use conn::{ConnKey, ConnState, Direction, LinkHow, Role, flags};
 pub use hist::{BUCKETS, BackendKey, BackendStats, bucket_high_us, bucket_low_us, bucket_of_us};
 pub use load::{ABSENT, Config, Offsets, loss};
 pub use record::{
-    Cause, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord, RecordHeader, SocketFacts, process,
+    BackendRecord, Cause, DNS_MAX, DnsRecord, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord,
+    RecordHeader, SocketFacts, process,
 };

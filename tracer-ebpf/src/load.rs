@@ -11,6 +11,9 @@ pub const LINK_WINDOW_NS: u64 = 20_000_000;
 /// Value in the process table: an event loop reads a batch of requests first and works on them one by
 /// one afterwards (HAProxy).
 pub const PROCESS_BATCHES: u32 = 0;
+/// Value in the process table: a backend. Its accepted connections are judged as a server's, and its
+/// own connects are none of our business.
+pub const PROCESS_BACKEND: u32 = 2;
 /// Value in the process table: the thread that reads a request connects for it before it reads the
 /// next (NGINX, Envoy, Apache).
 pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;
@@ -70,7 +73,14 @@ pub struct Offsets {
     pub task_tgid: u32,
     pub skb_head: u32,
     pub skb_transport_header: u32,
+    pub skb_network_header: u32,
+    pub skb_cb: u32,
+    pub sock_sk_max_ack_backlog: u32,
+    pub task_exit_code: u32,
+    pub task_signal: u32,
+    pub signal_live: u32,
     pub reset_reason_arg: u32,
+    pub oom_task_arg: u32,
 }
 
 impl Offsets {
@@ -110,7 +120,14 @@ impl Offsets {
         task_tgid: ABSENT,
         skb_head: ABSENT,
         skb_transport_header: ABSENT,
+        skb_network_header: ABSENT,
+        skb_cb: ABSENT,
+        sock_sk_max_ack_backlog: ABSENT,
+        task_exit_code: ABSENT,
+        task_signal: ABSENT,
+        signal_live: ABSENT,
         reset_reason_arg: ABSENT,
+        oom_task_arg: ABSENT,
     };
 }
 

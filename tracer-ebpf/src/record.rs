@@ -15,6 +15,10 @@ pub enum Kind {
     Downstream = 2,
     /// A process event ([`ProcessRecord`]).
     Process = 3,
+    /// A backend's address was seen for the first time ([`BackendRecord`]).
+    Backend = 4,
+    /// A DNS message of a traced process ([`DnsRecord`]).
+    Dns = 5,
 }
 
 impl Kind {
@@ -24,6 +28,8 @@ impl Kind {
             1 => Some(Self::Upstream),
             2 => Some(Self::Downstream),
             3 => Some(Self::Process),
+            4 => Some(Self::Backend),
+            5 => Some(Self::Dns),
             _ => None,
         }
     }
@@ -143,10 +149,12 @@ pub mod process {
     pub const FORK: u8 = 1;
     /// Some process replaced its program.
     pub const EXEC: u8 = 2;
-    /// The main thread of a traced process exits.
+    /// The last thread of a traced process exits.
     pub const EXIT: u8 = 3;
     /// A traced process began to listen on `port`.
     pub const LISTEN: u8 = 4;
+    /// The kernel chose a traced process to be killed for want of memory.
+    pub const OOM_VICTIM: u8 = 5;
 }
 
 /// A process event.
@@ -162,7 +170,42 @@ pub struct ProcessRecord {
     /// Listening port, host byte order (listen only).
     pub port: u16,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    /// Wait status of an exit: the signal in the low seven bits, the exit code in the second byte.
+    pub status: u32,
+}
+
+/// A traced process connects to an address for the first time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendRecord {
+    /// Header.
+    pub header: RecordHeader,
+    /// The address.
+    pub key: crate::BackendKey,
+    /// Inode number of the network namespace of the connecting socket.
+    pub netns: u32,
+}
+
+/// Bytes of a DNS message that are kept: the header and a name of usual length.
+pub const DNS_MAX: usize = 128;
+
+/// A DNS message over UDP that a traced process sent (`header.cause` 0) or received (1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsRecord {
+    /// Header.
+    pub header: RecordHeader,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Length of the whole message, bytes.
+    pub message_len: u32,
+    /// Valid bytes of `message`.
+    pub len: u32,
+    /// The first bytes of the message.
+    pub message: [u8; DNS_MAX],
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == 16);

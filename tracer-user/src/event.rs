@@ -104,9 +104,36 @@ pub struct Exchange {
     /// First bytes of the response.
     #[serde(with = "hex_bytes")]
     pub response_head: Vec<u8>,
-    /// Last bytes of the response (up to 8), when the body is chunked.
+    /// Last bytes of the response (up to 16), when more came than the head's first bytes.
     #[serde(with = "hex_bytes")]
     pub response_tail: Vec<u8>,
+    /// First bytes (up to 8) of the last send of this exchange but its first, while a TLS handshake
+    /// goes on: the record type, and a whole alert.
+    #[serde(with = "hex_bytes", default)]
+    pub sent_last: Vec<u8>,
+    /// Length of that send, bytes; 0 if there was none.
+    #[serde(default)]
+    pub sent_last_len: u32,
+    /// The segment that was retransmitted last.
+    #[serde(default)]
+    pub retransmitted: Option<Retransmitted>,
+    /// Maximum segment size when the handshake was done, bytes.
+    #[serde(default)]
+    pub mss_at_start: Option<u32>,
+    /// Path MTU when the handshake was done, bytes.
+    #[serde(default)]
+    pub pmtu_at_start: Option<u32>,
+}
+
+/// A segment of ours that was sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retransmitted {
+    /// Sequence number of its first byte.
+    pub seq: u32,
+    /// Payload bytes.
+    pub len: u32,
+    /// How often it was sent again without another one in between.
+    pub times: u32,
 }
 
 impl Exchange {
@@ -197,10 +224,26 @@ pub enum ProcessEvent {
         /// The process.
         pid: u32,
     },
-    /// The main thread of a traced process exits.
+    /// A traced process exits (its last thread does).
     Exit {
         /// The process.
         pid: u32,
+        /// Exit code, if it ended by itself.
+        #[serde(default)]
+        code: Option<i32>,
+        /// Number of the signal that ended it.
+        #[serde(default)]
+        signal: Option<i32>,
+        /// When.
+        #[serde(default)]
+        at_ns: MonoNs,
+    },
+    /// The kernel chose a process to be killed for want of memory.
+    OomVictim {
+        /// The process.
+        pid: u32,
+        /// When.
+        at_ns: MonoNs,
     },
     /// A traced process listens on a port.
     Listen {
@@ -211,6 +254,33 @@ pub enum ProcessEvent {
     },
 }
 
+/// A backend's address, seen for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenBackend {
+    /// The address.
+    pub addr: SocketAddr,
+    /// Inode number of the network namespace it was reached from.
+    pub netns: u32,
+}
+
+/// A DNS message that a traced process sent or received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsMessage {
+    /// When.
+    pub time_ns: MonoNs,
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Received, not sent.
+    pub received: bool,
+    /// Length of the whole message, bytes.
+    pub message_len: u32,
+    /// Its first bytes.
+    #[serde(with = "hex_bytes")]
+    pub first: Vec<u8>,
+}
+
 /// What a decoded kernel record says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -219,6 +289,10 @@ pub enum KernelEvent {
     Exchange(Box<Exchange>),
     /// A process event.
     Process(ProcessEvent),
+    /// A backend's address, seen for the first time.
+    Backend(SeenBackend),
+    /// A DNS message.
+    Dns(DnsMessage),
 }
 
 /// The kind of a proxy: decides the wording of advice and what a status means.
@@ -265,6 +339,17 @@ pub struct ProxyProcess {
     pub kind: ProxyKind,
 }
 
+/// Where a host stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostRole {
+    /// The traced programs are proxies.
+    #[default]
+    Proxy,
+    /// The traced programs are backends behind a proxy or balancer elsewhere.
+    Backend,
+}
+
 /// What a session knows at its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStart {
@@ -282,6 +367,9 @@ pub struct SessionStart {
     pub statuses: Vec<u16>,
     /// Outcomes to report, by their JSON names; empty: all.
     pub outcomes: Vec<String>,
+    /// Where this host stands.
+    #[serde(default)]
+    pub role: HostRole,
     /// Names of reset reasons by number, from the running kernel; empty if it gives none.
     pub reset_reasons: Vec<(u32, String)>,
     /// Limits of this capture to tell the reader (hooks missing, verdicts off).
@@ -305,6 +393,79 @@ pub struct BackendSnapshot {
     pub total: Vec<(u16, u32)>,
 }
 
+/// A backend that runs on this host: its half of a connection is seen too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalBackend {
+    /// The address that the proxy connects to.
+    pub addr: SocketAddr,
+    /// The processes that listen there.
+    pub pids: Vec<u32>,
+}
+
+/// An ICMP or ICMPv6 error about a TCP segment of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpError {
+    /// When it was read.
+    pub time_ns: MonoNs,
+    /// Who sent it.
+    pub from: IpAddr,
+    /// Our end of the connection it is about.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// What it says.
+    pub says: IcmpSays,
+}
+
+/// What an ICMP error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IcmpSays {
+    /// "Fragmentation needed" (RFC 792, RFC 1191) or "packet too big" (RFC 4443).
+    TooBig {
+        /// MTU of the next hop, bytes.
+        mtu: u32,
+    },
+    /// "Destination unreachable".
+    Unreachable {
+        /// Its code.
+        code: u8,
+    },
+}
+
+/// Length of the accept queue of a local backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenQueue {
+    /// When.
+    pub time_ns: MonoNs,
+    /// The address that the proxy connects to.
+    pub addr: SocketAddr,
+    /// Connections that wait to be accepted.
+    pub waiting: u32,
+    /// How many may wait.
+    pub limit: u32,
+    /// Connections turned away in this network namespace because an accept queue was full, since the
+    /// reading before (`ListenOverflows` of /proc/net/netstat).
+    pub overflows: u64,
+}
+
+/// What the connections of a process to backends were doing when it failed a request without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamsInUse {
+    /// When.
+    pub time_ns: MonoNs,
+    /// The process.
+    pub pid: u32,
+    /// Connections that wait for a response.
+    pub busy: u32,
+    /// Connections that wait for a next request.
+    pub idle: u32,
+    /// Descriptors that the process has open.
+    pub descriptors: Option<u64>,
+    /// How many it may have open (`RLIMIT_NOFILE`, soft).
+    pub descriptor_limit: Option<u64>,
+}
+
 /// Lost records and table overflows since the start, by name (`ring_upstream`, `conn_table`, …).
 pub type Losses = Vec<(String, u64)>;
 
@@ -318,6 +479,14 @@ pub enum Input {
     Proxy(ProxyProcess),
     /// The kernel reported something.
     Kernel(KernelEvent),
+    /// A backend of the proxies runs on this host.
+    LocalBackend(LocalBackend),
+    /// An ICMP error arrived.
+    Icmp(IcmpError),
+    /// An accept queue was looked at.
+    ListenQueue(ListenQueue),
+    /// A process failed a request without a backend connection; this is what it had open.
+    UpstreamsInUse(UpstreamsInUse),
     /// Time has passed.
     Tick(MonoNs),
     /// State of the backend counters; the last one before the end counts.

@@ -30,6 +30,7 @@ fn inputs() -> Vec<Input> {
             started_mono_ns: BASE,
             statuses: vec![502, 503, 504],
             outcomes: Vec::new(),
+            role: why502::event::HostRole::Proxy,
             reset_reasons: vec![(5, "TCP_ABORT_ON_DATA".into())],
             notes: vec!["A limit.".into()],
         }),
@@ -120,6 +121,11 @@ fn upstream(n: u64, at: u64) -> Exchange {
         request_head: b"GET /checkout?secret=1 HTTP/1.1\r\nHost: shop.example\r\n\r\n".to_vec(),
         response_head: Vec::new(),
         response_tail: Vec::new(),
+        sent_last: Vec::new(),
+        sent_last_len: 0,
+        retransmitted: None,
+        mss_at_start: None,
+        pmtu_at_start: None,
     }
 }
 

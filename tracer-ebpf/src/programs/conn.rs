@@ -1,9 +1,9 @@
 //! The connection table.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use tracer_ebpf::{ConnState, Role, conn::NO_REASON, flags, loss};
+use tracer_ebpf::{ConnState, Role, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss};
 
-use super::maps::{CONNS, LISTEN_PORTS, PROCESSES, count_loss};
+use super::maps::{BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESSES, count_loss};
 use super::sock;
 
 // SAFETY: all-zero bytes are a valid ConnState.
@@ -23,6 +23,35 @@ pub(crate) fn traced_thread() -> Option<u64> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     PROCESSES.get_ptr(&tgid).map(|_| pid_tgid)
+}
+
+/// Is the current process a backend?
+#[inline(always)]
+pub(crate) fn is_backend(pid_tgid: u64) -> bool {
+    let tgid = (pid_tgid >> 32) as u32;
+    PROCESSES
+        .get_ptr(&tgid)
+        // SAFETY: a live map value.
+        .is_some_and(|value| unsafe { *value } == PROCESS_BACKEND)
+}
+
+/// The process that reads a client's request owns the connection: a proxy, or a backend.
+#[inline(always)]
+pub(crate) fn note_owner(down: &mut ConnState) {
+    let pid_tgid = u64::from(down.tgid) << 32;
+    if is_backend(pid_tgid) {
+        down.flags |= flags::BACKEND;
+    } else {
+        down.flags &= !flags::BACKEND;
+    }
+}
+
+/// Does a backend listen on this port?
+#[inline(always)]
+pub(crate) fn is_backend_port(port: u16) -> bool {
+    BACKEND_PORTS
+        .get(u32::from(port >> 6))
+        .is_some_and(|word| *word >> (port & 63) & 1 != 0)
 }
 
 /// Does a traced process listen on this port?
@@ -60,6 +89,8 @@ pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut ConnState> {
     }
     let role = if is_listen_port(sock::local_port(sk)) {
         Role::Accepted
+    } else if is_backend(bpf_get_current_pid_tgid()) {
+        return None;
     } else {
         Role::Connecting
     };
@@ -97,7 +128,11 @@ pub(crate) fn is_upstream(conn: &ConnState) -> bool {
 
 /// A traced process listens on this port from now on.
 #[inline(always)]
-pub(crate) fn add_listen_port(port: u16) {
+pub(crate) fn add_listen_port(port: u16, backend: bool) {
+    if backend && let Some(word) = BACKEND_PORTS.get_ptr_mut(u32::from(port >> 6)) {
+        // SAFETY: as below.
+        unsafe { *word |= 1 << (port & 63) };
+    }
     if let Some(word) = LISTEN_PORTS.get_ptr_mut(u32::from(port >> 6)) {
         // SAFETY: a live map value. Two listeners at the same instant in one word of 64 ports could
         // lose one bit; user space sets it again from the LISTEN record.

@@ -1,8 +1,12 @@
 //! Writes records to the ring buffer.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
+use aya_ebpf::helpers::{
+    bpf_ktime_get_ns,
+    generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+};
 use tracer_ebpf::{
-    Cause, ConnKey, ConnState, ExchangeRecord, Kind, ProcessRecord, RecordHeader, flags,
+    BackendKey, BackendRecord, Cause, ConnKey, ConnState, DNS_MAX, DnsRecord, ExchangeRecord, Kind,
+    ProcessRecord, RecordHeader, flags,
 };
 
 use super::{
@@ -10,7 +14,8 @@ use super::{
     globals::snaplen,
     link,
     maps::{HEADS, RECORDS, count_loss},
-    sock,
+    regs, sock,
+    user::UserBuffer,
 };
 
 const FIXED: usize = size_of::<ExchangeRecord>();
@@ -65,6 +70,34 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
         count_loss(kind as u32);
     }
     u32::from(sent)
+}
+
+/// Sends what is known of a backend's connection whose socket is gone.
+#[inline(always)]
+pub(crate) fn closed(conn: &ConnState) {
+    let Some(mut entry) = RECORDS.reserve_bytes(FIXED, 0) else {
+        count_loss(Kind::Downstream as u32);
+        return;
+    };
+    let base = entry.as_mut_ptr();
+    fill(
+        base,
+        FIXED,
+        0,
+        conn,
+        Kind::Downstream,
+        Cause::Ended as u32,
+        0,
+    );
+    // Without heads their lengths must say so.
+    let record = base.cast::<ExchangeRecord>();
+    // SAFETY: the entry holds one record; without a socket nothing could be read of it.
+    unsafe {
+        (*record).conn.request_head_len = 0;
+        (*record).conn.response_head_len = 0;
+        (*record).socket.valid = 0;
+    }
+    entry.submit(0);
 }
 
 #[inline(always)]
@@ -155,9 +188,77 @@ fn mark_client(up: &mut ConnState) {
     down.flags |= flags::WATCH;
 }
 
+/// Tells of a backend's address that was not known before.
+#[inline(never)]
+pub(crate) fn backend_seen(key: BackendKey, netns: u32) {
+    match RECORDS.reserve::<BackendRecord>(0) {
+        Some(mut entry) => {
+            entry.write(BackendRecord {
+                header: RecordHeader {
+                    len: size_of::<BackendRecord>() as u32,
+                    kind: Kind::Backend as u8,
+                    cause: 0,
+                    pad: 0,
+                    // SAFETY: no arguments.
+                    time_ns: unsafe { bpf_ktime_get_ns() },
+                },
+                key,
+                netns,
+            });
+            entry.submit(0);
+        }
+        None => count_loss(Kind::Process as u32),
+    }
+}
+
+/// Sends the current call's DNS message. A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn dns(pid_tgid: u64, bytes: u64, received: u32) -> u32 {
+    let Some(piece) = UserBuffer::of(&regs::syscall()).and_then(|buffer| buffer.piece(0)) else {
+        return 0;
+    };
+    let mut len = if piece.len < bytes { piece.len } else { bytes };
+    if len > DNS_MAX as u64 {
+        len = DNS_MAX as u64;
+    }
+    let Some(mut entry) = RECORDS.reserve::<DnsRecord>(0) else {
+        count_loss(Kind::Process as u32);
+        return 0;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is one record; the helpers check the sources.
+    unsafe {
+        (*record).header = RecordHeader {
+            len: size_of::<DnsRecord>() as u32,
+            kind: Kind::Dns as u8,
+            cause: received as u8,
+            pad: 0,
+            time_ns: bpf_ktime_get_ns(),
+        };
+        (*record).tgid = (pid_tgid >> 32) as u32;
+        (*record).tid = pid_tgid as u32;
+        (*record).message_len = bytes as u32;
+        (*record).len = len as u32;
+        // A null source makes the helper fill with zeroes.
+        bpf_probe_read_kernel(
+            (&raw mut (*record).message).cast(),
+            DNS_MAX as u32,
+            core::ptr::null(),
+        );
+        bpf_probe_read_user(
+            (&raw mut (*record).message).cast(),
+            len as u32,
+            piece.base as *const _,
+        );
+    }
+    entry.submit(0);
+    1
+}
+
 /// Sends a process event.
 #[inline(never)]
-pub(crate) fn process(operation: u8, tgid: u32, parent_tgid: u32, port: u16) {
+pub(crate) fn process(operation: u8, tgid: u32, parent_tgid: u32, port: u16, status: u32) {
     match RECORDS.reserve::<ProcessRecord>(0) {
         Some(mut entry) => {
             entry.write(ProcessRecord {
@@ -172,7 +273,8 @@ pub(crate) fn process(operation: u8, tgid: u32, parent_tgid: u32, port: u16) {
                 tgid,
                 parent_tgid,
                 port,
-                pad: [0; 6],
+                pad: [0; 2],
+                status,
             });
             entry.submit(0);
         }

@@ -6,7 +6,9 @@ use tracer_ebpf::{Cause, ConnState, flags};
 use super::{
     conn, emit,
     framing::{Completeness, completeness},
-    link, stats,
+    link,
+    maps::{CLOSED, Ends},
+    sock, stats,
 };
 
 /// Did the peer end the connection, or the kernel give it up?
@@ -31,12 +33,21 @@ fn unfinished(sk: u64, conn: &ConnState) -> bool {
     if conn.exchange == 0 {
         return false;
     }
+    if conn.flags & flags::HANDSHAKE != 0 {
+        // A health check may do no more than the handshake.
+        return conn.flags & flags::TLS_SECOND_FLIGHT == 0 || conn.link.sk != 0 || peer_ended(conn);
+    }
     if conn.flags & flags::OPAQUE != 0 {
-        // What the bytes mean is hidden: an end by the peer that came after our request and before
-        // any answer is all that can be told.
-        return conn.response_bytes == 0
-            && peer_ended(conn)
-            && !(conn.fin_received_ns != 0 && conn.fin_received_ns < conn.request_start_ns);
+        // What the bytes mean is hidden: that no answer came, or that the client has none yet, is all
+        // that can be told.
+        return match conn::linked_client(conn) {
+            Some(down) => conn.response_bytes == 0 || down.response_start_ns == 0,
+            None => {
+                conn.response_bytes == 0
+                    && peer_ended(conn)
+                    && !(conn.fin_received_ns != 0 && conn.fin_received_ns < conn.request_start_ns)
+            }
+        };
     }
     match completeness(sk) {
         Completeness::Complete => false,
@@ -106,6 +117,10 @@ fn upstream_over(sk: u64, conn: &mut ConnState) {
 
 #[inline(always)]
 fn client_over(sk: u64, conn: &mut ConnState) {
+    if conn.flags & flags::BACKEND != 0 {
+        backend_over(sk, conn);
+        return;
+    }
     if conn.exchange == 0 || conn.tgid == 0 || conn.flags & flags::TUNNEL != 0 {
         return;
     }
@@ -116,6 +131,87 @@ fn client_over(sk: u64, conn: &mut ConnState) {
     } else {
         finished::<false>(sk, conn);
     }
+}
+
+/// A backend's connection is over: did it leave its client without a whole answer?
+#[inline(always)]
+fn backend_over(sk: u64, conn: &mut ConnState) {
+    let cut = if conn.exchange == 0 {
+        // Bytes came that no thread has read.
+        sock::payload_so_far(sk) > 0
+    } else if conn.flags & flags::OPAQUE != 0 {
+        conn.response_bytes == 0
+    } else {
+        // A client that left before it had any answer is told from one that was left.
+        unfinished(sk, conn) || peer_left_waiting(conn)
+    };
+    if cut && conn.flags & flags::REPORTED == 0 {
+        emit::exchange(sk, Cause::Ended);
+        conn.flags |= flags::REPORTED;
+    } else if !cut {
+        finished::<false>(sk, conn);
+    }
+}
+
+/// Did the client end its side before the response began?
+#[inline(always)]
+fn peer_left_waiting(conn: &ConnState) -> bool {
+    let first = if conn.fin_received_ns != 0 {
+        conn.fin_received_ns
+    } else {
+        conn.reset_received_ns
+    };
+    first != 0
+        && first >= conn.request_start_ns
+        && (conn.response_start_ns == 0 || first < conn.response_start_ns)
+}
+
+/// We reset a connection. On a backend's whose side is closed, that answers data which came too late.
+#[inline(always)]
+pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
+    if conn.flags & flags::BACKEND != 0
+        && answers_segment
+        && conn.closed_ns != 0
+        && conn.flags & (flags::REPORTED | flags::LATE_REQUEST) == 0
+    {
+        conn.flags |= flags::LATE_REQUEST;
+        emit::exchange(sk, Cause::Ended);
+    }
+}
+
+/// A segment came for a backend's connection that is no more.
+#[inline(always)]
+pub(crate) fn late_segment(ends: &Ends, reason: u32, now: u64) {
+    let Some(closed) = CLOSED.get_ptr_mut(ends) else {
+        return;
+    };
+    // SAFETY: a live map value.
+    let conn = unsafe { &mut *closed };
+    if conn.flags & flags::LATE_REQUEST != 0 {
+        return;
+    }
+    conn.flags |= flags::LATE_REQUEST;
+    conn.reset_sent_ns = now;
+    conn.reset_sent_reason = reason;
+    emit::closed(conn);
+}
+
+/// Remembers a backend's connection that its side closed first and in peace.
+#[inline(always)]
+pub(crate) fn remember_closed(conn: &ConnState) {
+    let ours_first = conn.closed_ns != 0
+        && conn.reset_received_ns == 0
+        && (conn.fin_received_ns == 0 || conn.closed_ns < conn.fin_received_ns);
+    if conn.flags & flags::BACKEND == 0 || conn.flags & flags::LATE_REQUEST != 0 || !ours_first {
+        return;
+    }
+    let ends = Ends {
+        remote_addr: conn.remote_addr,
+        remote_port: conn.remote_port,
+        local_port: conn.local_port,
+    };
+    // A full table forgets the oldest.
+    let _ = CLOSED.insert(&ends, conn, 0);
 }
 
 /// Looks at the upstream connection that works for this client's request: is its exchange cut short

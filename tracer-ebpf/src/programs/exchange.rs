@@ -21,13 +21,22 @@ const PER_EXCHANGE: u32 = flags::WATCH
     | flags::SAMPLED
     | flags::LINK_GONE
     | flags::LINK_CLIENT_LEFT
-    | flags::LINK_ANSWERED;
+    | flags::LINK_ANSWERED
+    | flags::RESPONSE_GAP;
 
 /// Requests whose target will never be known.
 const UNKNOWN_TARGET: u32 = flags::OPAQUE | flags::REQUEST_UNREAD;
 
 /// TLS records smaller than this that start a turn are alerts (close_notify), not requests.
 const TLS_ALERT_MAX: u64 = 32;
+
+/// A second flight of a handshake is longer than this; an encrypted alert is shorter (RFC 8446,
+/// 4.4.4 and 6: at least 58 bytes against 24 with the usual ciphers).
+const TLS_SECOND_FLIGHT_MIN: u64 = 50;
+
+// Record types of RFC 8446, 5.1.
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_APPLICATION_DATA: u8 = 0x17;
 
 /// Stands for a method that is not known yet.
 const GET: u32 = u32::from_ne_bytes(*b"GET ");
@@ -165,6 +174,24 @@ fn is_tls(word: u32) -> bool {
     (0x14..=0x17).contains(&bytes[0]) && bytes[1] == 3
 }
 
+/// A send within a TLS handshake: is it still part of it? In TLS 1.3 the end of the handshake looks
+/// like application data from outside.
+#[inline(always)]
+fn handshake_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) -> bool {
+    let data = word.to_ne_bytes()[0] == TLS_APPLICATION_DATA;
+    let second_flight_sent = conn.flags & flags::TLS_SECOND_FLIGHT != 0;
+    if data && second_flight_sent {
+        return false;
+    }
+    conn.request_bytes += bytes;
+    conn.sent_last_len = bytes as u32;
+    head::head_sent(sk, bytes);
+    if bytes >= TLS_SECOND_FLIGHT_MIN {
+        conn.flags |= flags::TLS_SECOND_FLIGHT;
+    }
+    true
+}
+
 #[inline(always)]
 fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
@@ -185,7 +212,14 @@ fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64,
             }
             return;
         }
-        if conn.flags & flags::TLS != 0 && bytes < TLS_ALERT_MAX {
+        if conn.flags & flags::HANDSHAKE != 0 {
+            if handshake_goes_on(sk, conn, bytes, word) {
+                return;
+            }
+            // The handshake was no exchange.
+            conn.flags &= !flags::HANDSHAKE;
+            conn.exchange = 0;
+        } else if conn.flags & flags::TLS != 0 && bytes < TLS_ALERT_MAX {
             return;
         }
     }
@@ -201,7 +235,13 @@ fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64,
         conn.flags |= flags::OPAQUE;
         if is_tls(word) {
             conn.flags |= flags::TLS;
+            if UPSTREAM && conn.exchange == 1 && word.to_ne_bytes()[0] == TLS_HANDSHAKE {
+                conn.flags |= flags::HANDSHAKE;
+            }
         }
+    }
+    if !UPSTREAM {
+        conn::note_owner(conn);
     }
     keep_request(sk, conn, bytes, word);
     tie::<UPSTREAM>(sk, conn, pid_tgid, now);
@@ -236,6 +276,9 @@ fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, now: u64) {
     } else {
         conn.request_start_ns
     };
+    if UPSTREAM && conn.exchange > 0 {
+        stats::reused_after(conn, now);
+    }
     conn.exchange += 1;
     conn.flags &= !PER_EXCHANGE;
     conn.request_start_ns = now;
@@ -253,6 +296,8 @@ fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, now: u64) {
     conn.request_head_len = 0;
     conn.response_head_len = 0;
     conn.tail_len = 0;
+    conn.sent_last_len = 0;
+    conn.retransmit_same = 0;
     conn.target_hash = 0;
     let every = u64::from(sample_every());
     if every != 0 && now.is_multiple_of(every) {
@@ -357,7 +402,7 @@ fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u
     }
     if UPSTREAM {
         link::note_upstream(pid_tgid, conn, now);
-        if !interim_before {
+        if !interim_before && conn.flags & flags::HANDSHAKE == 0 {
             stats::responded(conn);
         }
     } else {

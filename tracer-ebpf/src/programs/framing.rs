@@ -224,8 +224,9 @@ fn look(sk: u64, conn: &ConnState) -> Completeness {
 /// again.
 #[inline(always)]
 fn chunks_complete(heads: *const Heads, conn: &ConnState, kept: u32) -> Completeness {
-    let tail: u64 = if conn.tail_len == 8 {
-        u64::from_ne_bytes(conn.tail)
+    let tail: u64 = if conn.tail_len >= 5 {
+        // SAFETY: the last eight of the tail's 16 bytes.
+        unsafe { conn.tail.as_ptr().add(8).cast::<u64>().read_unaligned() }
     } else if u64::from(kept) == conn.response_bytes && (8..HEAD_MAX as u32).contains(&kept) {
         // SAFETY: `kept - 8` is below HEAD_MAX and eight more bytes are within the map value.
         unsafe {

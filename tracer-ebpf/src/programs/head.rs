@@ -2,7 +2,7 @@
 //! is parsed in user space, and only for exchanges that failed.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_ebpf::HEAD_MAX;
+use tracer_ebpf::{ConnState, HEAD_MAX, conn::TAIL_MAX, flags};
 
 use super::{
     conn,
@@ -86,7 +86,7 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
         &mut conn.response_head_len
     };
     let before = u32::from(*len);
-    if before == 0 || before >= snaplen() {
+    if before == 0 || before >= snaplen() || conn.flags & flags::RESPONSE_GAP != 0 {
         return before;
     }
     let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
@@ -99,10 +99,27 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
         return before;
     };
     let take = if piece.len < total { piece.len } else { total };
-    let added = append_piece(region(heads, part), u64::from(before), piece.base, take);
-    let after = before + added as u32;
-    *len = after as u16;
-    after
+    let mut at = u64::from(before);
+    let mut base = piece.base;
+    let mut left = take;
+    let mut n = 0;
+    while n < HEAD_MAX / APPEND_MAX {
+        let added = append_piece(region(heads, part), at, base, left);
+        at += added;
+        base += added;
+        left -= added;
+        if added < APPEND_MAX as u64 {
+            break;
+        }
+        n += 1;
+    }
+    if part == Part::Response as u32 && at < u64::from(snaplen()) && at - u64::from(before) < total
+    {
+        // What lies in further pieces is not kept, so nothing behind it may be either.
+        conn.flags |= flags::RESPONSE_GAP;
+    }
+    *len = at as u16;
+    at as u32
 }
 
 /// What [`head_target`] says while the request line is not complete.
@@ -130,16 +147,45 @@ pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
     }
 }
 
-/// Keeps the last 8 of the `total` bytes that the current call moved.
+/// Keeps the first bytes of the send of `total` bytes that the current call made.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_sent(sk: u64, total: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    conn.sent_last = [0; 8];
+    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
+        return 0;
+    };
+    let Some(piece) = buffer.piece(0) else {
+        return 0;
+    };
+    let mut size = if piece.len < total { piece.len } else { total };
+    if size > 8 {
+        size = 8;
+    }
+    // SAFETY: the destination is eight bytes of a map value; the helper checks the source.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            (&raw mut conn.sent_last).cast(),
+            size as u32,
+            piece.base as *const _,
+        )
+    };
+    u32::from(failed == 0)
+}
+
+/// Keeps the last bytes of the stream, of which the current call moved `total`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_tail(sk: u64, total: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    conn.tail_len = 0;
     let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
+        conn.tail_len = 0;
         return 0;
     };
-    conn.tail_len = tail(&buffer, total, &mut conn.tail);
+    if !tail(&buffer, total, conn) {
+        conn.tail_len = 0;
+    }
     1
 }
 
@@ -204,33 +250,73 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     if failed != 0 { 0 } else { size }
 }
 
-/// The last (up to 8) of `total` bytes, right-aligned, and how many they are.
+/// Puts the end of the `total` bytes behind what `conn.tail` holds; false if it could not be read.
 #[inline(always)]
-fn tail(buffer: &UserBuffer, total: u64, out: &mut [u8; 8]) -> u8 {
+fn tail(buffer: &UserBuffer, total: u64, conn: &mut ConnState) -> bool {
+    const WORD: u64 = size_of::<u64>() as u64;
     let mut left = total;
     let mut n = 0;
     while n < CHUNKS {
         let Some(piece) = buffer.piece(n) else {
-            return 0;
+            return false;
         };
         if piece.len >= left {
-            if left < 8 {
-                return 0;
+            if n > 0 && left < TAIL_MAX as u64 {
+                // The end of the piece before is not put in front of it.
+                conn.tail_len = 0;
             }
-            // SAFETY: the helper checks the source; the destination is 8 bytes.
-            let failed = unsafe {
-                bpf_probe_read_user(
-                    out.as_mut_ptr().cast(),
-                    8,
-                    (piece.base + left - 8) as *const _,
-                )
-            };
-            return if failed == 0 { 8 } else { 0 };
+            if left > WORD {
+                let from = if left > TAIL_MAX as u64 {
+                    left - TAIL_MAX as u64
+                } else {
+                    0
+                };
+                return append_tail(conn, piece.base + from, left - from - WORD)
+                    && append_tail(conn, piece.base + left - WORD, WORD);
+            }
+            return append_tail(conn, piece.base, left);
         }
         left -= piece.len;
         n += 1;
     }
-    0
+    false
+}
+
+/// Moves up to eight bytes in at the end; the tail is two words, the last byte of the stream in the
+/// highest place of the second (both targets are little-endian).
+#[inline(always)]
+fn append_tail(conn: &mut ConnState, base: u64, count: u64) -> bool {
+    if count == 0 || count > 8 {
+        return count == 0;
+    }
+    let mut word = 0u64;
+    // SAFETY: the destination is a local of eight bytes; the helper checks the source.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut word).cast(), count as u32, base as *const _) };
+    if failed != 0 {
+        return false;
+    }
+    let words = conn.tail.as_mut_ptr().cast::<u64>();
+    // SAFETY: the tail is 16 bytes.
+    let (low, high) = unsafe { (words.read_unaligned(), words.add(1).read_unaligned()) };
+    let (new_low, new_high) = if count == 8 {
+        (high, word)
+    } else {
+        let (shift, rest) = (8 * count, 64 - 8 * count);
+        (low >> shift | high << rest, high >> shift | word << rest)
+    };
+    // SAFETY: as above.
+    unsafe {
+        words.write_unaligned(new_low);
+        words.add(1).write_unaligned(new_high);
+    }
+    let len = u64::from(conn.tail_len) + count;
+    conn.tail_len = if len > TAIL_MAX as u64 {
+        TAIL_MAX as u8
+    } else {
+        len as u8
+    };
+    true
 }
 
 /// Does a message that begins with these four bytes look like an HTTP/1.x request? Methods of

@@ -15,6 +15,14 @@ pub(crate) static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384
 #[map]
 pub(crate) static LISTEN_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
 
+/// One bit for each port that a backend on this host listens on.
+#[map]
+pub(crate) static BACKEND_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
+
+/// Connections of backends that are over, by their ends: data may still come for them.
+#[map]
+pub(crate) static CLOSED: LruHashMap<Ends, ConnState> = LruHashMap::with_max_entries(4096, 0);
+
 /// Connections by socket address. Allocated on demand: memory follows the open connections.
 #[map]
 pub(crate) static CONNS: HashMap<u64, ConnState> =
@@ -39,14 +47,16 @@ pub(crate) static BACKENDS: HashMap<BackendKey, BackendStats> =
 pub(crate) static ADOPT_INODES: HashMap<u64, u32> =
     HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
-/// The last reset that left this CPU: on loopback and veth its arrival follows on the same CPU.
+/// Resets that this host sent, by the ports of the segment (source in the upper half): if the peer
+/// lives on this host, its arrival follows.
 #[map]
-pub(crate) static LAST_RESET: PerCpuArray<SentReset> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SENT_RESETS: LruHashMap<u32, SentReset> = LruHashMap::with_max_entries(2048, 0);
 
-/// The last reset that arrived on this CPU: the kernel reports an abortive close after the segment
-/// has left, and on loopback that is after it has arrived.
+/// Resets that arrived, likewise: the kernel reports an abortive close after the segment has left,
+/// and on loopback that is after it has arrived.
 #[map]
-pub(crate) static LAST_ARRIVED: PerCpuArray<ArrivedReset> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static ARRIVED_RESETS: LruHashMap<u32, ArrivedReset> =
+    LruHashMap::with_max_entries(2048, 0);
 
 /// Loss counters, see [`loss`].
 #[map]
@@ -113,10 +123,8 @@ pub(crate) struct Thread {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct SentReset {
-    /// Ports of the segment, host byte order.
-    pub(crate) source: u16,
-    pub(crate) dest: u16,
     pub(crate) reason: u32,
+    pub(crate) pad: u32,
     pub(crate) at_ns: u64,
 }
 
@@ -125,15 +133,23 @@ pub(crate) struct SentReset {
 #[derive(Clone, Copy)]
 pub(crate) struct ArrivedReset {
     pub(crate) sk: u64,
-    /// Ports of the segment, host byte order.
-    pub(crate) source: u16,
-    pub(crate) dest: u16,
-    pub(crate) pad: u32,
     pub(crate) at_ns: u64,
 }
 
-/// A reset leaves and arrives in the same run of the network stack; one that is older is another.
-pub(crate) const SAME_RESET_NS: u64 = 10_000_000;
+/// Both ends of an accepted connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// Network byte order, IPv4 in the first four bytes.
+    pub(crate) remote_addr: [u8; 16],
+    /// Host byte order.
+    pub(crate) remote_port: u16,
+    /// Host byte order.
+    pub(crate) local_port: u16,
+}
+
+/// A reset that was sent longer ago is another: only the ports are compared.
+pub(crate) const SAME_RESET_NS: u64 = 1_000_000_000;
 
 #[inline(always)]
 pub(crate) fn count_loss(index: u32) {

@@ -15,6 +15,7 @@
 //! one timestamp or counter of one connection.
 
 mod conn;
+mod dns;
 mod emit;
 mod end;
 mod exchange;

@@ -10,6 +10,7 @@ use super::globals::offset;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 
 /// Reads `T` at `base + offset`; `None` if this kernel has no such field or the read faults.
 #[inline(always)]
@@ -68,6 +69,51 @@ pub(crate) fn source_port(sk: u64) -> u16 {
 #[inline(always)]
 pub(crate) fn remote_port(sk: u64) -> u16 {
     u16::from_be(read_or_zero(sk, offset!(sock_skc_dport)))
+}
+
+/// Is it UDP?
+#[inline(always)]
+pub(crate) fn is_udp(sk: u64) -> bool {
+    read_or_zero::<u16>(sk, offset!(sock_sk_protocol)) == IPPROTO_UDP
+}
+
+/// Backlog that `listen` set; 0 for a socket that never listened.
+#[inline(always)]
+pub(crate) fn listen_backlog(sk: u64) -> u32 {
+    read_or_zero(sk, offset!(sock_sk_max_ack_backlog))
+}
+
+/// Maximum segment size in use and path MTU, bytes.
+#[inline(always)]
+pub(crate) fn segment_sizes(sk: u64) -> (u32, u32) {
+    (
+        read_or_zero(sk, offset!(tcp_mss_cache)),
+        read_or_zero(sk, offset!(icsk_pmtu_cookie)),
+    )
+}
+
+/// Source address of a received segment, network byte order, IPv4 in the first four bytes; zero if it
+/// cannot be read.
+#[inline(always)]
+pub(crate) fn segment_source(skb: u64) -> [u8; 16] {
+    // Offsets of the source address in `struct iphdr` and `struct ipv6hdr`.
+    const IPV4_SOURCE: u32 = 12;
+    const IPV6_SOURCE: u32 = 8;
+    let mut source = [0; 16];
+    let head: u64 = read_or_zero(skb, offset!(skb_head));
+    let network = u32::from(read_or_zero::<u16>(skb, offset!(skb_network_header)));
+    let version = read_or_zero::<u8>(head, network) >> 4;
+    if version == 4 {
+        let address: [u8; 4] = read_or_zero(head, network + IPV4_SOURCE);
+        let mut i = 0;
+        while i < 4 {
+            source[i] = address[i];
+            i += 1;
+        }
+    } else if version == 6 {
+        source = read_or_zero(head, network + IPV6_SOURCE);
+    }
+    source
 }
 
 #[inline(always)]

@@ -2,7 +2,10 @@
 
 use tracer_ebpf::{BackendKey, BackendStats, ConnState, bucket_of_us, hist::BUCKETS, loss};
 
-use super::maps::{BACKENDS, count_loss};
+use super::{
+    emit,
+    maps::{BACKENDS, count_loss},
+};
 
 // SAFETY: all-zero bytes are a valid value.
 static ZERO_STATS: BackendStats = unsafe { core::mem::zeroed() };
@@ -19,7 +22,9 @@ fn stats(conn: &ConnState) -> Option<*mut BackendStats> {
     }
     // Another CPU may be first: then its entry is as good.
     const BPF_NOEXIST: u64 = 1;
-    let _ = BACKENDS.insert(&key, &ZERO_STATS, BPF_NOEXIST);
+    if BACKENDS.insert(&key, &ZERO_STATS, BPF_NOEXIST).is_ok() {
+        emit::backend_seen(key, conn.netns);
+    }
     let found = BACKENDS.get_ptr_mut(&key);
     if found.is_none() {
         count_loss(loss::BACKEND_TABLE);
@@ -66,6 +71,48 @@ pub(crate) fn connected(conn: &ConnState) {
             conn.opened_ns,
             conn.established_ns,
         );
+    }
+}
+
+/// The proxy uses a connection again.
+#[inline(always)]
+pub(crate) fn reused_after(conn: &ConnState, now: u64) {
+    let idle = idle_us(conn.idle_since_ns, now);
+    if let Some(stats) = stats(conn) {
+        // SAFETY: a live map value.
+        unsafe {
+            if idle > (*stats).idle_reused_max_us {
+                (*stats).idle_reused_max_us = idle;
+            }
+        }
+    }
+}
+
+/// The backend closed a connection that waited for a next request.
+#[inline(always)]
+pub(crate) fn closed_idle(conn: &ConnState, now: u64) {
+    let idle = idle_us(conn.response_last_ns, now);
+    if let Some(stats) = stats(conn) {
+        // SAFETY: a live map value.
+        unsafe {
+            (*stats).idle_closed += 1;
+            if (*stats).idle_closed_min_us == 0 || idle < (*stats).idle_closed_min_us {
+                (*stats).idle_closed_min_us = idle;
+            }
+        }
+    }
+}
+
+/// At least 1: 0 stands for never.
+#[inline(always)]
+fn idle_us(since: u64, now: u64) -> u32 {
+    let us = now.wrapping_sub(since) / 1000;
+    if us == 0 {
+        1
+    } else if us > u64::from(u32::MAX) {
+        u32::MAX
+    } else {
+        us as u32
     }
 }
 

@@ -101,6 +101,7 @@ fn start(options: &CaptureOptions, preflight: &Preflight, notes: Vec<String>) ->
             .iter()
             .map(|outcome| outcome.name().to_owned())
             .collect(),
+        role: crate::event::HostRole::Proxy,
         reset_reasons: preflight.features.reset_reasons.clone(),
         notes,
     }

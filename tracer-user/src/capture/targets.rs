@@ -115,10 +115,11 @@ impl Targets {
                 None => Ok(Vec::new()),
             },
             ProcessEvent::Exec { pid } => self.exec(tracer, pid),
-            ProcessEvent::Exit { pid } => {
+            ProcessEvent::Exit { pid, .. } => {
                 self.leaving.push((now + LINGER, pid));
                 Ok(Vec::new())
             }
+            ProcessEvent::OomVictim { .. } => Ok(Vec::new()),
             ProcessEvent::Listen { port, .. } => {
                 tracer.listens_on(port)?;
                 Ok(Vec::new())

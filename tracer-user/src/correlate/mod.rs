@@ -122,6 +122,11 @@ impl Correlator {
                 Vec::new()
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
+            Input::Kernel(KernelEvent::Backend(_) | KernelEvent::Dns(_))
+            | Input::LocalBackend(_)
+            | Input::Icmp(_)
+            | Input::ListenQueue(_)
+            | Input::UpstreamsInUse(_) => Vec::new(),
             Input::Tick(now) => self.advance(*now),
             Input::Losses(losses) => {
                 self.records_lost = losses

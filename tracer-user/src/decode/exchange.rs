@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::Buf;
 use tracer_ebpf::{
     Cause, ConnKey, ConnState, Kind, LinkHow, RecordHeader, Role, SocketFacts, conn::NO_REASON,
+    flags,
 };
 
 use super::{DecodeError, redact, wire};
-use crate::event::{ConnId, Exchange, Link, Socket, Times, canonical};
+use crate::event::{ConnId, Exchange, Link, Retransmitted, Socket, Times, canonical};
 
 /// `RCV_SHUTDOWN` of include/net/sock.h: a FIN was received, which takes one sequence number.
 const RCV_SHUTDOWN: u32 = 1;
@@ -34,7 +35,7 @@ pub(super) fn decode(
     })?;
     let expected = match kind {
         Kind::Upstream => Role::Connecting,
-        Kind::Downstream | Kind::Process => Role::Accepted,
+        _ => Role::Accepted,
     };
     if role != expected {
         return Err(DecodeError::Value {
@@ -78,6 +79,15 @@ pub(super) fn decode(
         request_head,
         response_head,
         response_tail: tail(&conn),
+        sent_last: sent_last(&conn),
+        sent_last_len: conn.sent_last_len,
+        retransmitted: (conn.retransmit_same != 0).then_some(Retransmitted {
+            seq: conn.retransmit_seq,
+            len: conn.retransmit_len,
+            times: conn.retransmit_same,
+        }),
+        mss_at_start: (conn.mss_start != 0).then_some(conn.mss_start),
+        pmtu_at_start: (conn.pmtu_start != 0).then_some(conn.pmtu_start),
     })
 }
 
@@ -123,7 +133,7 @@ fn link(conn: &ConnState) -> Result<Option<Link>, DecodeError> {
     }))
 }
 
-fn address(family: u16, addr: [u8; 16], port: u16) -> Result<SocketAddr, DecodeError> {
+pub(super) fn address(family: u16, addr: [u8; 16], port: u16) -> Result<SocketAddr, DecodeError> {
     let [a, b, c, d, ..] = addr;
     let ip = match family {
         2 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
@@ -191,7 +201,22 @@ fn socket(facts: &SocketFacts) -> Socket {
 
 fn tail(conn: &ConnState) -> Vec<u8> {
     let len = usize::from(conn.tail_len).min(conn.tail.len());
-    conn.tail[conn.tail.len() - len..].to_vec()
+    let mut tail = conn.tail[conn.tail.len() - len..].to_vec();
+    redact::tail(&mut tail, conn.flags & flags::TLS != 0);
+    tail
+}
+
+/// A plain-text alert holds no secret; of anything else the type and length of the record are enough.
+fn sent_last(conn: &ConnState) -> Vec<u8> {
+    const HEADER: usize = 5;
+    const ALERT: u8 = 0x15;
+    let len = (conn.sent_last_len as usize).min(conn.sent_last.len());
+    let shown = if conn.sent_last[0] == ALERT {
+        len
+    } else {
+        len.min(HEADER)
+    };
+    conn.sent_last[..shown].to_vec()
 }
 
 #[cfg(test)]

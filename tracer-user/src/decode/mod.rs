@@ -2,6 +2,7 @@
 //! of a value that cannot be is an error that says where; nothing is guessed and nothing panics.
 
 mod exchange;
+mod other;
 mod redact;
 mod wire;
 
@@ -52,6 +53,8 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent, DecodeError> {
             exchange::decode(header, kind, body).map(|e| KernelEvent::Exchange(Box::new(e)))
         }
         Some(Kind::Process) => process_event(header, body).map(KernelEvent::Process),
+        Some(Kind::Backend) => other::backend(body).map(KernelEvent::Backend),
+        Some(Kind::Dns) => other::dns(header, body).map(KernelEvent::Dns),
         None => Err(DecodeError::Kind(header.kind)),
     }
 }
@@ -67,10 +70,23 @@ fn process_event(header: RecordHeader, mut body: &[u8]) -> Result<ProcessEvent, 
     let pid = body.get_u32_ne();
     let parent = body.get_u32_ne();
     let port = body.get_u16_ne();
+    let _pad = body.get_u16_ne();
+    let status = body.get_u32_ne().cast_signed();
+    let at_ns = header.time_ns;
     match header.cause {
         process::FORK => Ok(ProcessEvent::Fork { pid, parent }),
         process::EXEC => Ok(ProcessEvent::Exec { pid }),
-        process::EXIT => Ok(ProcessEvent::Exit { pid }),
+        process::EXIT => {
+            // include/uapi/linux/wait.h: WTERMSIG and WEXITSTATUS.
+            let signal = status & 0x7f;
+            Ok(ProcessEvent::Exit {
+                pid,
+                code: (signal == 0).then_some(status >> 8 & 0xff),
+                signal: (signal != 0).then_some(signal),
+                at_ns,
+            })
+        }
+        process::OOM_VICTIM => Ok(ProcessEvent::OomVictim { pid, at_ns }),
         process::LISTEN => Ok(ProcessEvent::Listen { pid, port }),
         other => Err(DecodeError::Value {
             field: "process operation",
@@ -91,7 +107,8 @@ mod tests {
         record.extend(4711u32.to_ne_bytes());
         record.extend(4710u32.to_ne_bytes());
         record.extend(8080u16.to_ne_bytes());
-        record.extend([0; 6]);
+        record.extend([0; 2]);
+        record.extend(139u32.to_ne_bytes());
         record
     }
 
@@ -110,7 +127,22 @@ mod tests {
             })
         );
         assert_eq!(read(2), Ok(ProcessEvent::Exec { pid: 4711 }));
-        assert_eq!(read(3), Ok(ProcessEvent::Exit { pid: 4711 }));
+        assert_eq!(
+            read(3),
+            Ok(ProcessEvent::Exit {
+                pid: 4711,
+                code: None,
+                signal: Some(11),
+                at_ns: 77
+            })
+        );
+        assert_eq!(
+            read(5),
+            Ok(ProcessEvent::OomVictim {
+                pid: 4711,
+                at_ns: 77
+            })
+        );
         assert_eq!(
             read(4),
             Ok(ProcessEvent::Listen {

@@ -71,6 +71,26 @@ pub(super) fn response(head: &mut Vec<u8>) {
     }
 }
 
+/// Hides what the last bytes of a response tell beyond its framing: of TLS an alert in the clear stays
+/// (type, version, length 2, level, description; RFC 8446, 6), of anything else what a last chunk is
+/// made of.
+pub(super) fn tail(tail: &mut Vec<u8>, tls: bool) {
+    const ALERT: usize = 7;
+    if tls {
+        let from = tail.len().saturating_sub(ALERT);
+        tail.drain(..from);
+        if !matches!(tail[..], [0x15, 3, _, 0, 2, _, _]) {
+            tail.clear();
+        }
+        return;
+    }
+    for byte in tail {
+        if !matches!(byte, b'\r' | b'\n' | b'0') {
+            *byte = MASK;
+        }
+    }
+}
+
 fn unknown(head: &mut Vec<u8>) {
     if head.first() != Some(&TLS_HANDSHAKE) {
         head.truncate(UNKNOWN_KEPT);

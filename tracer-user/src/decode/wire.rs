@@ -96,6 +96,12 @@ pub(super) fn conn(rest: &mut &[u8]) -> Result<ConnState, DecodeError> {
         write_seq_at_end: rest.get_u32_ne(),
         reset_sent_reason: rest.get_u32_ne(),
         reset_received_reason: rest.get_u32_ne(),
+        retransmit_seq: rest.get_u32_ne(),
+        retransmit_len: rest.get_u32_ne(),
+        retransmit_same: rest.get_u32_ne(),
+        mss_start: rest.get_u32_ne(),
+        pmtu_start: rest.get_u32_ne(),
+        sent_last_len: rest.get_u32_ne(),
         sk_err: rest.get_i32_ne(),
         send_errno: rest.get_i32_ne(),
         recv_errno: rest.get_i32_ne(),
@@ -107,6 +113,7 @@ pub(super) fn conn(rest: &mut &[u8]) -> Result<ConnState, DecodeError> {
         link_how: rest.get_u8(),
         pad: array(rest),
         tail: array(rest),
+        sent_last: array(rest),
     };
     debug_assert_eq!(before - rest.len(), size_of::<ConnState>());
     Ok(conn)

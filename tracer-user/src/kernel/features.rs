@@ -81,7 +81,11 @@ pub const HOOKS: &[Hook] = &[
     ),
     optional(
         "sched_process_exit",
-        "the end of a proxy's process is not seen",
+        "the end of a proxy's or a local backend's process is not seen",
+    ),
+    optional(
+        "mark_victim",
+        "a process that is killed for want of memory looks like any other that is killed",
     ),
 ];
 

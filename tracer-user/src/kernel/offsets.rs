@@ -164,6 +164,16 @@ pub fn offsets(btf: &[u8]) -> Result<Offsets, OffsetsError> {
         task_tgid: may("task_struct", "tgid"),
         skb_head: may("sk_buff", "head"),
         skb_transport_header: may("sk_buff", "transport_header"),
+        skb_network_header: may("sk_buff", "network_header"),
+        skb_cb: may("sk_buff", "cb"),
+        sock_sk_max_ack_backlog: may("sock", "sk_max_ack_backlog"),
+        task_exit_code: may("task_struct", "exit_code"),
+        task_signal: may("task_struct", "signal"),
+        signal_live: may("signal_struct", "live"),
+        oom_task_arg: match layout.tracepoint_args("mark_victim") {
+            Some(args) if args >= 2 => 0,
+            _ => ABSENT,
+        },
         reset_reason_arg: match layout.tracepoint_args("tcp_send_reset") {
             Some(args) if args >= 3 => 2,
             _ => ABSENT,

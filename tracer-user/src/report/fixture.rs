@@ -27,6 +27,7 @@ pub(crate) fn start() -> SessionStart {
         started_mono_ns: START_NS,
         statuses: vec![502, 503, 504],
         outcomes: Vec::new(),
+        role: crate::event::HostRole::Proxy,
         reset_reasons: Vec::new(),
         notes: vec!["This kernel gives no reset reasons.".into()],
     }

@@ -59,7 +59,13 @@ impl Tally {
                 }
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.see(exchange.time_ns),
-            Input::Kernel(KernelEvent::Process(_)) => {}
+            Input::Kernel(
+                KernelEvent::Process(_) | KernelEvent::Backend(_) | KernelEvent::Dns(_),
+            )
+            | Input::LocalBackend(_)
+            | Input::Icmp(_)
+            | Input::ListenQueue(_)
+            | Input::UpstreamsInUse(_) => {}
             Input::Tick(now) => self.see(*now),
             Input::Backends(backends) => self.backends = Some(backends.clone()),
             Input::Losses(losses) => self.losses.clone_from(losses),

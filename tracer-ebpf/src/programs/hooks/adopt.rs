@@ -33,8 +33,12 @@ extern "C" fn adopt_open(ctx: *mut IterTcp) -> i32 {
     let Some(tgid) = ADOPT_INODES.get_ptr(&inode) else {
         return 0;
     };
+    // SAFETY: a live map value.
+    let tgid = unsafe { *tgid };
     let role = if conn::is_listen_port(sock::local_port(sk)) {
         Role::Accepted
+    } else if conn::is_backend(u64::from(tgid) << 32) {
+        return 0;
     } else {
         Role::Connecting
     };
@@ -45,9 +49,11 @@ extern "C" fn adopt_open(ctx: *mut IterTcp) -> i32 {
     };
     conn.state = state;
     conn.established_ns = now;
-    // SAFETY: a live map value.
-    conn.tgid = unsafe { *tgid };
-    conn.tid = conn.tgid;
+    conn.tgid = tgid;
+    conn.tid = tgid;
+    if role == Role::Accepted {
+        conn::note_owner(conn);
+    }
     if state == CLOSE_WAIT {
         conn.fin_received_ns = now;
     }

@@ -2,14 +2,17 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
-use tracer_ebpf::flags;
+use tracer_ebpf::{Role, flags};
 
-use crate::programs::{conn, end, head, sock};
+use crate::programs::{conn, end, head, link, sock};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(conn) = conn::get(sk) else { return 0 };
+    let Some(conn) = conn::get(sk) else {
+        never_connected(sk);
+        return 0;
+    };
     if conn.flags & flags::OVER == 0 {
         if conn.closed_ns == 0 {
             // Reset by the peer or given up by the kernel before: this is the process letting go.
@@ -28,6 +31,39 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
         conn.request_bytes,
         conn.response_bytes
     );
+    end::remember_closed(conn);
     head::forget(sk);
     0
+}
+
+/// A traced thread closes a TCP socket that was never connected, bound or listening: `connect` failed
+/// before a SYN could be sent (no route, say), and no state change was seen. That matters only if the
+/// thread works for a client.
+#[inline(always)]
+fn never_connected(sk: u64) {
+    let Some(pid_tgid) = conn::traced_thread() else {
+        return;
+    };
+    if conn::is_backend(pid_tgid)
+        || sock::source_port(sk) != 0
+        || sock::remote_port(sk) != 0
+        || sock::listen_backlog(sk) != 0
+        || !sock::is_tcp(sk)
+    {
+        return;
+    }
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(conn) = conn::create(sk, Role::Connecting, now, flags::NO_SYN) else {
+        return;
+    };
+    conn.opened_ns = now;
+    conn.closed_ns = now;
+    conn.tgid = (pid_tgid >> 32) as u32;
+    conn.tid = pid_tgid as u32;
+    link::attach(pid_tgid, sk, 0, now);
+    if conn.link.sk != 0 {
+        end::connection_over(sk);
+    }
+    head::forget(sk);
 }

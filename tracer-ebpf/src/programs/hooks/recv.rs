@@ -4,7 +4,7 @@
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::ConnState;
 
-use crate::programs::{conn, exchange, link};
+use crate::programs::{conn, dns, emit, exchange, link};
 
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = 4;
@@ -29,8 +29,13 @@ fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
     if ret > 0 {
         // SAFETY: no arguments.
         let found = conn::get(sk).or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
-        let Some(conn) = found else { return 0 };
-        exchange::received(sk, conn, ret as u64, pid_tgid);
+        match found {
+            Some(conn) => exchange::received(sk, conn, ret as u64, pid_tgid),
+            None if dns::is_query(sk) => {
+                emit::dns(pid_tgid, ret as u64, 1);
+            }
+            None => {}
+        }
     } else if (ret == 0 || (-ret != EINTR && -ret < ERESTARTSYS))
         && let Some(conn) = conn::get(sk)
     {

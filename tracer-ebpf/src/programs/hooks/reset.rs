@@ -5,9 +5,9 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use tracer_ebpf::{ABSENT, conn::NO_REASON};
 
 use crate::programs::{
-    conn,
+    conn, end,
     globals::offset,
-    maps::{ArrivedReset, LAST_ARRIVED, LAST_RESET, SAME_RESET_NS, SentReset},
+    maps::{ARRIVED_RESETS, ArrivedReset, Ends, SAME_RESET_NS, SENT_RESETS, SentReset},
     sock,
 };
 
@@ -26,37 +26,54 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     let (source, dest) = ports(sk, skb);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(slot) = LAST_RESET.get_ptr_mut(0) {
-        // SAFETY: per-CPU slot that lives as long as the map.
-        unsafe {
-            *slot = SentReset {
-                source,
-                dest,
-                reason,
-                at_ns: now,
-            }
+    if source != 0 {
+        let ports = port_pair(source, dest);
+        let sent = SentReset {
+            reason,
+            pad: 0,
+            at_ns: now,
         };
-    }
-    if let Some(arrived) = LAST_ARRIVED.get_ptr(0) {
-        // SAFETY: per-CPU slot that lives as long as the map.
-        let arrived = unsafe { *arrived };
-        if source != 0
-            && arrived.source == source
-            && arrived.dest == dest
-            && now.wrapping_sub(arrived.at_ns) < SAME_RESET_NS
-            && let Some(peer) = conn::get(arrived.sk)
-            && peer.reset_received_reason == NO_REASON
-        {
-            peer.reset_received_reason = reason;
+        // A full table forgets the oldest.
+        let _ = SENT_RESETS.insert(&ports, &sent, 0);
+        if let Some(arrived) = ARRIVED_RESETS.get_ptr(&ports) {
+            // SAFETY: a live map value.
+            let arrived = unsafe { *arrived };
+            if now.wrapping_sub(arrived.at_ns) < SAME_RESET_NS
+                && let Some(peer) = conn::get(arrived.sk)
+                && peer.reset_received_reason == NO_REASON
+            {
+                peer.reset_received_reason = reason;
+            }
         }
     }
-    if sk != 0
-        && let Some(conn) = conn::get(sk)
-    {
-        conn.reset_sent_ns = now;
-        conn.reset_sent_reason = reason;
+    let tracked = if sk == 0 { None } else { conn::get(sk) };
+    match tracked {
+        Some(conn) => {
+            conn.reset_sent_ns = now;
+            conn.reset_sent_reason = reason;
+            end::reset_sent(sk, conn, skb != 0);
+        }
+        // It answers a segment for a connection that is no more.
+        None if skb != 0 && conn::is_backend_port(source) => late(skb, reason, source, dest, now),
+        None => {}
     }
     0
+}
+
+#[inline(always)]
+fn port_pair(source: u16, dest: u16) -> u32 {
+    u32::from(source) << 16 | u32::from(dest)
+}
+
+/// A segment came for a backend's connection that its side had closed.
+#[inline(always)]
+fn late(skb: u64, reason: u32, source: u16, dest: u16, now: u64) {
+    let ends = Ends {
+        remote_addr: sock::segment_source(skb),
+        remote_port: dest,
+        local_port: source,
+    };
+    end::late_segment(&ends, reason, now);
 }
 
 /// Source and destination port of the reset.
@@ -86,29 +103,17 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     conn.reset_received_ns = now;
     sock::note_end(sk, conn);
     sock::refresh_local(sk, conn);
-    if let Some(sent) = LAST_RESET.get_ptr(0) {
-        // SAFETY: per-CPU slot that lives as long as the map.
+    let ports = port_pair(conn.remote_port, conn.local_port);
+    if let Some(sent) = SENT_RESETS.get_ptr(&ports) {
+        // SAFETY: a live map value.
         let sent = unsafe { *sent };
-        if sent.source == conn.remote_port
-            && sent.dest == conn.local_port
-            && now.wrapping_sub(sent.at_ns) < SAME_RESET_NS
-        {
+        if now.wrapping_sub(sent.at_ns) < SAME_RESET_NS {
             conn.reset_received_reason = sent.reason;
             return 0;
         }
     }
-    if let Some(slot) = LAST_ARRIVED.get_ptr_mut(0) {
-        let (source, dest) = (conn.remote_port, conn.local_port);
-        // SAFETY: per-CPU slot that lives as long as the map.
-        unsafe {
-            *slot = ArrivedReset {
-                sk,
-                source,
-                dest,
-                pad: 0,
-                at_ns: now,
-            }
-        };
-    }
+    let arrived = ArrivedReset { sk, at_ns: now };
+    // A full table forgets the oldest.
+    let _ = ARRIVED_RESETS.insert(&ports, &arrived, 0);
     0
 }

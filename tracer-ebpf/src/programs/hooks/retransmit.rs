@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::programs::{conn, sock};
+use crate::programs::{conn, globals::offset, sock};
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
@@ -15,6 +15,16 @@ fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
         conn.retransmit_first_ns = now;
     }
     conn.retransmit_last_ns = now;
+    // `struct tcp_skb_cb` of include/net/tcp.h: seq, then end_seq.
+    if let Some([seq, end_seq]) = sock::read::<[u32; 2]>(ctx.arg(1), offset!(skb_cb)) {
+        if conn.retransmit_same > 0 && conn.retransmit_seq == seq {
+            conn.retransmit_same += 1;
+        } else {
+            conn.retransmit_same = 1;
+        }
+        conn.retransmit_seq = seq;
+        conn.retransmit_len = end_seq.wrapping_sub(seq);
+    }
     sock::refresh_local(sk, conn);
     0
 }

@@ -4,7 +4,7 @@
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{Direction, flags};
 
-use crate::programs::{conn, exchange, link};
+use crate::programs::{conn, dns, emit, exchange, link};
 
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
@@ -17,8 +17,13 @@ fn sock_send_length(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let ret: i32 = ctx.arg(1);
     if ret > 0 {
-        let Some(conn) = tracked(sk) else { return 0 };
-        exchange::sent(sk, conn, ret as u64, pid_tgid);
+        match tracked(sk) {
+            Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid),
+            None if dns::is_query(sk) => {
+                emit::dns(pid_tgid, ret as u64, 0);
+            }
+            None => {}
+        }
         return 0;
     }
     let errno = -ret;

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{ConnState, Role, flags, process};
+use tracer_ebpf::{ConnState, Direction, Role, flags, process};
 
 use crate::programs::{conn, emit, end, link, sock, stats};
 
@@ -43,7 +43,7 @@ fn connect(sk: u64) {
     let Some(pid_tgid) = conn::traced_thread() else {
         return;
     };
-    if !sock::is_tcp(sk) {
+    if conn::is_backend(pid_tgid) || !sock::is_tcp(sk) {
         return;
     }
     // SAFETY: no arguments.
@@ -65,19 +65,26 @@ fn listen(sk: u64) {
         return;
     };
     let port = sock::local_port(sk);
-    conn::add_listen_port(port);
-    emit::process(process::LISTEN, (pid_tgid >> 32) as u32, 0, port);
+    conn::add_listen_port(port, conn::is_backend(pid_tgid));
+    emit::process(process::LISTEN, (pid_tgid >> 32) as u32, 0, port, 0);
 }
 
 /// A passive handshake is done. The owner shows when it first uses the socket.
 #[inline(always)]
 fn accept(sk: u64) {
-    if !conn::is_listen_port(sock::local_port(sk)) || !sock::is_tcp(sk) {
+    let port = sock::local_port(sk);
+    if !conn::is_listen_port(port) || !sock::is_tcp(sk) {
         return;
     }
+    // Until its process is known, the port tells.
+    let flags = if conn::is_backend_port(port) {
+        flags::BACKEND
+    } else {
+        0
+    };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(conn) = conn::create(sk, Role::Accepted, now, 0) {
+    if let Some(conn) = conn::create(sk, Role::Accepted, now, flags) {
         conn.state = ESTABLISHED as u8;
         conn.opened_ns = now;
         conn.established_ns = now;
@@ -103,12 +110,16 @@ fn change(sk: u64, conn: &mut ConnState, old: i32, new: i32) {
             conn.established_ns = now;
             sock::refresh_local(sk, conn);
             if conn::is_upstream(conn) {
+                (conn.mss_start, conn.pmtu_start) = sock::segment_sizes(sk);
                 stats::connected(conn);
             }
         }
         CLOSE_WAIT => {
             conn.fin_received_ns = now;
             sock::note_end(sk, conn);
+            if conn::is_upstream(conn) && conn.direction == Direction::Received as u8 {
+                stats::closed_idle(conn, now);
+            }
         }
         CLOSING => conn.fin_received_ns = now,
         FIN_WAIT1 | LAST_ACK => {

@@ -90,6 +90,7 @@ impl Story {
                     started_mono_ns: at(-60_000),
                     statuses: statuses.to_vec(),
                     outcomes: Vec::new(),
+                    role: crate::event::HostRole::Proxy,
                     reset_reasons: vec![(4, "TCP_ABORT_ON_DATA".into())],
                     notes: Vec::new(),
                 }),

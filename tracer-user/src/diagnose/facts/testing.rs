@@ -64,6 +64,11 @@ pub(crate) fn exchange(role: Role, conn: u64) -> Exchange {
         request_head: Vec::new(),
         response_head: Vec::new(),
         response_tail: Vec::new(),
+        sent_last: Vec::new(),
+        sent_last_len: 0,
+        retransmitted: None,
+        mss_at_start: None,
+        pmtu_at_start: None,
     }
 }
 

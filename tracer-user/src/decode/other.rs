@@ -1,0 +1,99 @@
+//! Records that are neither exchanges nor process events.
+
+use bytes::Buf;
+use tracer_ebpf::{BackendRecord, DNS_MAX, DnsRecord, RecordHeader};
+
+use super::DecodeError;
+use super::exchange::address;
+use crate::event::{DnsMessage, SeenBackend};
+
+fn need(body: &[u8], record: usize) -> Result<(), DecodeError> {
+    let need = record - size_of::<RecordHeader>();
+    if body.len() < need {
+        return Err(DecodeError::Short {
+            have: body.len(),
+            need,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn backend(mut body: &[u8]) -> Result<SeenBackend, DecodeError> {
+    need(body, size_of::<BackendRecord>())?;
+    let mut addr = [0; 16];
+    body.copy_to_slice(&mut addr);
+    let family = body.get_u16_ne();
+    let port = body.get_u16_ne();
+    Ok(SeenBackend {
+        addr: address(family, addr, port)?,
+        netns: body.get_u32_ne(),
+    })
+}
+
+pub(super) fn dns(header: RecordHeader, mut body: &[u8]) -> Result<DnsMessage, DecodeError> {
+    need(body, size_of::<DnsRecord>())?;
+    let pid = body.get_u32_ne();
+    let tid = body.get_u32_ne();
+    let message_len = body.get_u32_ne();
+    let len = (body.get_u32_ne() as usize).min(DNS_MAX);
+    let received = match header.cause {
+        0 => false,
+        1 => true,
+        other => {
+            return Err(DecodeError::Value {
+                field: "direction of a DNS message",
+                value: u64::from(other),
+            });
+        }
+    };
+    Ok(DnsMessage {
+        time_ns: header.time_ns,
+        pid,
+        tid,
+        received,
+        message_len,
+        first: body[..len].to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+    use crate::event::KernelEvent;
+
+    #[test]
+    fn a_backend_and_its_namespace() {
+        let mut record = Vec::new();
+        record.extend(40u32.to_ne_bytes());
+        record.extend([4, 0, 0, 0]);
+        record.extend(5u64.to_ne_bytes());
+        record.extend([10, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        record.extend(2u16.to_ne_bytes());
+        record.extend(8080u16.to_ne_bytes());
+        record.extend(7u32.to_ne_bytes());
+        let want = SeenBackend {
+            addr: ([10, 0, 0, 5], 8080).into(),
+            netns: 7,
+        };
+        assert_eq!(decode(&record), Ok(KernelEvent::Backend(want)));
+    }
+
+    #[test]
+    fn the_first_bytes_of_a_dns_message() {
+        let mut record = vec![0; size_of::<DnsRecord>()];
+        record[..4].copy_from_slice(&(size_of::<DnsRecord>() as u32).to_ne_bytes());
+        record[4] = 5;
+        record[5] = 1;
+        record[16..20].copy_from_slice(&9u32.to_ne_bytes());
+        record[24..28].copy_from_slice(&30u32.to_ne_bytes());
+        record[28..32].copy_from_slice(&12u32.to_ne_bytes());
+        match decode(&record) {
+            Ok(KernelEvent::Dns(message)) => {
+                assert_eq!((message.pid, message.received), (9, true));
+                assert_eq!((message.message_len, message.first.len()), (30, 12));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
