@@ -297,7 +297,10 @@ mod tests {
             &2u16.to_ne_bytes(),
         );
         record.conn(core::mem::offset_of!(ConnState, tail_len), &[2]);
-        record.conn(core::mem::offset_of!(ConnState, tail), b"______\r\n");
+        record.conn(
+            core::mem::offset_of!(ConnState, tail),
+            b"______________\r\n",
+        );
         record.conn(
             core::mem::offset_of!(ConnState, sk_err),
             &104i32.to_ne_bytes(),

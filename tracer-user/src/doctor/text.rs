@@ -234,6 +234,7 @@ Hooks
   found    sched_process_fork
   found    sched_process_exec
   found    sched_process_exit
+  found    mark_victim
   found    bpf_task_pt_regs (helper)
   found    tcp (iterator)
   found    1 reasons of resets, by name
