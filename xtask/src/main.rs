@@ -21,7 +21,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     match cmd::run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::from(2)

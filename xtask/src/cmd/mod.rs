@@ -2,8 +2,11 @@
 
 mod build;
 mod demo;
+mod lab;
 mod setup;
 mod test;
+
+use std::process::ExitCode;
 
 use clap::Subcommand;
 
@@ -16,16 +19,20 @@ pub(crate) enum Command {
     Build(build::Args),
     /// Set up and build, then trace a real NGINX in front of a backend that fails, and explain it
     Demo(demo::Args),
+    /// Set up and build, then measure with real failures how often why502 is right; needs root
+    Lab(lab::Args),
     /// Set up, then check and test everything; as root also against real proxies
     Test(test::Args),
 }
 
 /// Runs one.
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Lab(args) => return lab::run(&args),
         Command::Test(args) => test::run(&args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! A backend that fails as the request's path says ([`crate::lab::fault`]) and remembers what it
 //! did, byte for byte, so that a tracer's numbers can be compared with the truth.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -60,7 +60,10 @@ pub struct Served {
 struct State {
     connections: u64,
     served: Vec<Served>,
-    idle: BTreeSet<u64>,
+    /// Connections that wait for a request, and who is at the other end.
+    idle: BTreeMap<u64, SocketAddr>,
+    /// Those of them that have been told to close.
+    closing: BTreeSet<u64>,
     seen: HashSet<String>,
 }
 
@@ -190,10 +193,28 @@ impl Backend {
     /// Closes every idle keep-alive connection with FIN, now, and gives their number. When this
     /// returns, `close()` has returned for all of them.
     pub fn close_idle(&self) -> usize {
-        let closing = self.shared.lock().idle.clone();
+        self.close_where(|_| true)
+    }
+
+    /// The same for the connection to that peer only.
+    pub fn close_peer(&self, peer: SocketAddr) -> usize {
+        self.close_where(|other| other == peer)
+    }
+
+    fn close_where(&self, wanted: impl Fn(SocketAddr) -> bool) -> usize {
+        let closing: BTreeSet<u64> = {
+            let mut state = self.shared.lock();
+            let idle = state.idle.iter();
+            let numbers = idle.filter(|(_, peer)| wanted(**peer));
+            let numbers: BTreeSet<u64> = numbers.map(|(number, _)| *number).collect();
+            state.closing.extend(&numbers);
+            numbers
+        };
         self.close_idle.send_replace(());
-        self.shared
-            .wait(|state| closing.is_disjoint(&state.idle).then_some(()));
+        self.shared.wait(|state| {
+            let open = closing.iter().any(|number| state.idle.contains_key(number));
+            (!open).then_some(())
+        });
         closing.len()
     }
 }
@@ -273,16 +294,20 @@ impl Connection {
             ..
         } = self;
         drop(stream);
-        shared.update(|state| state.idle.remove(&number));
+        shared.update(|state| {
+            state.idle.remove(&number);
+            state.closing.remove(&number);
+        });
     }
 
     fn set_idle(&mut self, idle: bool) {
         self.idle_signal.mark_unchanged();
         self.shared.update(|state| {
             if idle {
-                state.idle.insert(self.number);
+                state.idle.insert(self.number, self.peer);
             } else {
                 state.idle.remove(&self.number);
+                state.closing.remove(&self.number);
             }
         });
     }
@@ -295,11 +320,21 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            _ = self.idle_signal.changed() => false,
-            () = timeout => false,
-            read = self.stream.read_buf(&mut self.buffer) => matches!(read, Ok(1..)),
+        tokio::pin!(timeout);
+        loop {
+            if self.shared.lock().closing.contains(&self.number) {
+                return false;
+            }
+            tokio::select! {
+                biased;
+                changed = self.idle_signal.changed() => {
+                    if changed.is_err() {
+                        return false;
+                    }
+                }
+                () = &mut timeout => return false,
+                read = self.stream.read_buf(&mut self.buffer) => return matches!(read, Ok(1..)),
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::process::{Running, wait_for};
+use super::process::{Running, bound, wait_for};
 
 /// Time for a capture to attach, or to end after it was told to.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -82,7 +82,7 @@ impl Capture {
     /// Starts `why502 capture` with these arguments and waits until its programs are attached.
     pub fn start(why502: &Path, args: &[&str], output: Output) -> Result<Self> {
         let started = Instant::now();
-        let mut command = Command::new(why502);
+        let mut command = bound(why502);
         command
             .arg("capture")
             .args(args)

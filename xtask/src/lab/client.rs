@@ -49,7 +49,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// As it goes over the wire.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let Self {
             method,
             target,

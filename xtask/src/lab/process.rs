@@ -72,6 +72,17 @@ impl Drop for Running {
     }
 }
 
+/// A command that gets SIGTERM when the *thread* that starts it ends, however it ends, so that it
+/// does not outlive us; as it is where `setpriv` (util-linux) is missing.
+pub fn bound(program: &Path) -> Command {
+    let Some(setpriv) = find_program("setpriv") else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
 /// Sends a signal to a process.
 pub fn send(pid: u32, signal: Signal) -> Result<()> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::lane::Open;
 use super::{RequestLog, Route, Spec, lines_with};
 
 /// Where Debian keeps the modules.
@@ -82,7 +83,21 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
         };
         text += &format!("Listen {front}\n<VirtualHost {front}>\n{proxied}</VirtualHost>\n");
     }
+    for open in spec.lanes {
+        text += &lane(open);
+    }
     text
+}
+
+fn lane(Open { lane, front }: &Open) -> String {
+    let reuse = if lane.pooled { "" } else { " disablereuse=On" };
+    format!(
+        "Listen {front}\n<VirtualHost {front}>\n  ProxyPass / http://{to}/ retry=0 \
+         connectiontimeout={connect}ms timeout={response}{reuse}\n</VirtualHost>\n",
+        to = lane.to,
+        connect = lane.connect_ms,
+        response = lane.response_ms.div_ceil(1000),
+    )
 }
 
 /// Error lines carry the client's address, not the path, except AH00957 (a failed connect), which

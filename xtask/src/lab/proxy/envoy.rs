@@ -4,29 +4,42 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{RequestLog, Route, Spec, lines_with};
+use super::lane::Open;
+use super::{Options, RequestLog, Route, Spec, lines_with};
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
     let up = spec.upstreams;
-    let clusters: Vec<_> = Route::ALL
-        .into_iter()
-        .map(|route| {
-            let tiers = match route {
-                Route::Fresh | Route::Pooled | Route::Shared => vec![up.main],
-                Route::Retry => vec![up.main, up.second],
-                Route::RetryRefused => vec![up.refused, up.second],
-                Route::Refused => vec![up.refused],
-                Route::BlackHole => vec![up.black_hole],
-                Route::Nobody => vec![],
-            };
-            cluster(spec, route, &tiers)
-        })
-        .collect();
-    let listeners: Vec<_> = spec
-        .fronts
-        .iter()
-        .map(|(route, front)| listener(spec, *route, *front))
-        .collect();
+    let mut clusters = Vec::new();
+    let mut listeners = Vec::new();
+    for (route, front) in spec.fronts {
+        let tiers = match route {
+            Route::Fresh | Route::Pooled | Route::Shared => vec![up.main],
+            Route::Retry => vec![up.main, up.second],
+            Route::RetryRefused => vec![up.refused, up.second],
+            Route::Refused => vec![up.refused],
+            Route::BlackHole => vec![up.black_hole],
+            Route::Nobody => vec![],
+        };
+        let pooled = matches!(route, Route::Pooled | Route::Shared);
+        let Options {
+            connect_ms,
+            response_ms,
+            ..
+        } = spec.options;
+        clusters.push(cluster(route.name(), connect_ms, pooled, &tiers));
+        let action = action(*route, response_ms);
+        listeners.push(listener(spec, route.name(), *front, &action));
+    }
+    for Open { lane, front } in spec.lanes {
+        clusters.push(cluster(
+            &lane.name,
+            lane.connect_ms,
+            lane.pooled,
+            &[lane.to],
+        ));
+        let action = json!({"cluster": lane.name, "timeout": millis(lane.response_ms)});
+        listeners.push(listener(spec, &lane.name, *front, &action));
+    }
     json!({
         "static_resources": {"listeners": listeners, "clusters": clusters},
         "layered_runtime": {"layers": [{"name": "lab", "static_layer": {
@@ -46,7 +59,7 @@ fn millis(ms: u64) -> String {
 }
 
 /// One priority per tier: a retry goes from the first to the next.
-fn cluster(spec: &Spec<'_>, route: Route, tiers: &[SocketAddr]) -> Value {
+fn cluster(name: &str, connect_ms: u64, pooled: bool, tiers: &[SocketAddr]) -> Value {
     let endpoints: Vec<_> = tiers
         .iter()
         .enumerate()
@@ -61,24 +74,24 @@ fn cluster(spec: &Spec<'_>, route: Route, tiers: &[SocketAddr]) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
     });
-    if !matches!(route, Route::Pooled | Route::Shared) {
+    if !pooled {
         options["common_http_protocol_options"] = json!({"max_requests_per_connection": 1});
     }
     json!({
-        "name": route.name(),
+        "name": name,
         "type": "STATIC",
-        "connect_timeout": millis(spec.options.connect_ms),
-        "load_assignment": {"cluster_name": route.name(), "endpoints": endpoints},
+        "connect_timeout": millis(connect_ms),
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
         },
     })
 }
 
-fn listener(spec: &Spec<'_>, route: Route, front: SocketAddr) -> Value {
+fn action(route: Route, response_ms: u64) -> Value {
     let mut action = json!({
         "cluster": route.name(),
-        "timeout": millis(spec.options.response_ms),
+        "timeout": millis(response_ms),
     });
     if matches!(route, Route::Retry | Route::RetryRefused) {
         action["retry_policy"] = json!({
@@ -93,14 +106,18 @@ fn listener(spec: &Spec<'_>, route: Route, front: SocketAddr) -> Value {
             },
         });
     }
+    action
+}
+
+fn listener(spec: &Spec<'_>, name: &str, front: SocketAddr, action: &Value) -> Value {
     json!({
-        "name": route.name(),
+        "name": name,
         "address": address(front),
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": route.name(),
+                "stat_prefix": name,
                 "preserve_external_request_id": true,
                 "generate_request_id": false,
                 "max_request_headers_kb": 96,

@@ -1,5 +1,6 @@
 //! HAProxy.
 
+use super::lane::{Lane, Open};
 use super::{RequestLog, Route, Spec, lines_with};
 
 /// The recommended format of the catalogue: `httplog` plus both ends of the server connection.
@@ -47,7 +48,29 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
              backend be_{name}\n  {servers}\n"
         );
     }
+    for open in spec.lanes {
+        text += &lane(open);
+    }
     text
+}
+
+fn lane(Open { lane, front }: &Open) -> String {
+    let Lane {
+        name,
+        to,
+        pooled,
+        connect_ms,
+        response_ms,
+    } = lane;
+    let (reuse, server) = match pooled {
+        true => ("safe", ""),
+        false => ("never", " pool-max-conn 0"),
+    };
+    format!(
+        "frontend {name}\n  bind {front}\n  default_backend be_{name}\n\
+         backend be_{name}\n  timeout connect {connect_ms}ms\n  timeout server {response_ms}ms\n  \
+         http-reuse {reuse}\n  server a {to}{server}\n"
+    )
 }
 
 pub(super) fn log_of(stdout: &str, path: &str) -> RequestLog {

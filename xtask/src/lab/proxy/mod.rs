@@ -3,13 +3,14 @@
 mod apache;
 mod envoy;
 mod haproxy;
+mod lane;
 mod nginx;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,8 +19,10 @@ use tempfile::TempDir;
 
 use super::log::RequestLog;
 use super::net::free_ports;
-use super::process::{Running, children, find_program, is_program, send, state, wait_for};
+use super::process::{Running, bound, children, find_program, is_program, send, state, wait_for};
 use crate::paths;
+
+pub use lane::Lane;
 
 /// Time for a proxy to start or to write a log line.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -155,8 +158,10 @@ impl Default for Options {
 /// Everything a configuration is made from.
 struct Spec<'a> {
     dir: &'a Path,
+    /// Empty if it has lanes only.
     fronts: &'a BTreeMap<Route, SocketAddr>,
     upstreams: Upstreams,
+    lanes: &'a [lane::Open],
     options: Options,
 }
 
@@ -170,27 +175,67 @@ impl Spec<'_> {
 pub struct Proxy {
     kind: Kind,
     fronts: BTreeMap<Route, SocketAddr>,
+    lanes: Vec<lane::Open>,
     running: Running,
     dir: TempDir,
 }
 
 impl Proxy {
-    /// Starts it and waits until all its ports answer.
+    /// Starts it with all routes and waits until all its ports answer.
     pub fn start(kind: Kind, upstreams: Upstreams, options: Options) -> Result<Self> {
-        let program = kind
-            .program()
-            .with_context(|| format!("{} is not installed", kind.name()))?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("why502-lab-{}-", kind.name()))
             .tempdir()?;
-        let fronts: BTreeMap<_, _> = Route::ALL
-            .into_iter()
-            .zip(free_ports(Route::ALL.len())?)
-            .collect();
+        let fronts = Route::ALL.into_iter().zip(free_ports(Route::ALL.len())?);
+        Self::launch(kind, dir, upstreams, fronts.collect(), Vec::new(), options)
+    }
+
+    /// Starts it with these lanes instead, its files below `parent`.
+    pub fn start_lanes(
+        kind: Kind,
+        lanes: Vec<Lane>,
+        options: Options,
+        parent: &Path,
+    ) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{}-", kind.name()))
+            .tempdir_in(parent)?;
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let upstreams = Upstreams {
+            main: nowhere,
+            second: nowhere,
+            refused: nowhere,
+            black_hole: nowhere,
+        };
+        let ports = free_ports(lanes.len())?;
+        let lanes = lanes.into_iter().zip(ports);
+        let lanes = lanes.map(|(lane, front)| lane::Open { lane, front });
+        Self::launch(
+            kind,
+            dir,
+            upstreams,
+            BTreeMap::new(),
+            lanes.collect(),
+            options,
+        )
+    }
+
+    fn launch(
+        kind: Kind,
+        dir: TempDir,
+        upstreams: Upstreams,
+        fronts: BTreeMap<Route, SocketAddr>,
+        lanes: Vec<lane::Open>,
+        options: Options,
+    ) -> Result<Self> {
+        let program = kind
+            .program()
+            .with_context(|| format!("{} is not installed", kind.name()))?;
         let spec = Spec {
             dir: dir.path(),
             fronts: &fronts,
             upstreams,
+            lanes: &lanes,
             options,
         };
         let (file, text) = match kind {
@@ -201,7 +246,7 @@ impl Proxy {
         };
         let config = dir.path().join(file);
         fs::write(&config, text)?;
-        let mut command = Command::new(program);
+        let mut command = bound(&program);
         match kind {
             Kind::Nginx => command.arg("-p").arg(dir.path()).arg("-c").arg(&config),
             Kind::Haproxy => command.arg("-db").arg("-f").arg(&config),
@@ -223,6 +268,7 @@ impl Proxy {
             kind,
             running: Running::start(&mut command)?,
             fronts,
+            lanes,
             dir,
         };
         proxy.wait_ready()?;
@@ -230,7 +276,8 @@ impl Proxy {
     }
 
     fn wait_ready(&mut self) -> Result<()> {
-        let fronts: Vec<_> = self.fronts.values().copied().collect();
+        let lanes = self.lanes.iter().map(|open| open.front);
+        let fronts: Vec<_> = self.fronts.values().copied().chain(lanes).collect();
         let running = &mut self.running;
         let ready = wait_for(PATIENCE, || {
             if let Some(code) = running.exited()? {
@@ -273,6 +320,12 @@ impl Proxy {
         self.fronts[&route]
     }
 
+    /// Where that lane listens.
+    pub fn lane(&self, name: &str) -> Option<SocketAddr> {
+        let open = self.lanes.iter().find(|open| open.lane.name == name)?;
+        Some(open.front)
+    }
+
     /// Process id of the (master) process.
     pub fn pid(&self) -> u32 {
         self.running.pid()
@@ -311,21 +364,28 @@ impl Proxy {
     /// What the proxy logged about one request, found by its path and (Apache) its client address.
     /// Waits up to `patience` for the access line, which comes last.
     pub fn log_of(&self, path: &str, client: SocketAddr, patience: Duration) -> Result<RequestLog> {
-        let read = || match self.kind {
-            Kind::Nginx => nginx::log_of(&self.file("error.log"), &self.file("access.log"), path),
-            Kind::Haproxy => haproxy::log_of(&self.file("stdout.log"), path),
-            Kind::Envoy => envoy::log_of(&self.file("access.log"), path),
-            Kind::Apache => apache::log_of(
-                &self.file("error.log"),
-                &self.file("access.log"),
-                path,
-                client,
-            ),
-        };
+        let read = || self.logs(|_| true).of(path, client);
         let found = wait_for(patience, || {
             Ok(Some(read()).filter(|log| log.access.is_some()))
         })?;
         Ok(found.unwrap_or_else(read))
+    }
+
+    /// The logs as they are now, without the access lines in which `keep` finds nothing of interest:
+    /// for whoever looks up many requests at once.
+    pub fn logs(&self, keep: impl Fn(&str) -> bool) -> Logs {
+        let (access, error) = match self.kind {
+            Kind::Haproxy => ("stdout.log", None),
+            Kind::Envoy => ("access.log", None),
+            Kind::Nginx | Kind::Apache => ("access.log", Some("error.log")),
+        };
+        let access = self.file(access);
+        let kept = access.lines().filter(|line| keep(line));
+        Logs {
+            kind: self.kind,
+            access: kept.map(|line| format!("{line}\n")).collect(),
+            error: error.map(|name| self.file(name)).unwrap_or_default(),
+        }
     }
 
     fn file(&self, name: &str) -> String {
@@ -336,6 +396,25 @@ impl Proxy {
     /// The directory with configuration and logs.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+/// What a proxy has logged up to some moment.
+pub struct Logs {
+    kind: Kind,
+    access: String,
+    error: String,
+}
+
+impl Logs {
+    /// The lines of one request, found by its path and (Apache) its client address.
+    pub fn of(&self, path: &str, client: SocketAddr) -> RequestLog {
+        match self.kind {
+            Kind::Nginx => nginx::log_of(&self.error, &self.access, path),
+            Kind::Haproxy => haproxy::log_of(&self.access, path),
+            Kind::Envoy => envoy::log_of(&self.access, path),
+            Kind::Apache => apache::log_of(&self.error, &self.access, path, client),
+        }
     }
 }
 

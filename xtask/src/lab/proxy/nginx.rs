@@ -1,5 +1,6 @@
 //! NGINX.
 
+use super::lane::{Lane, Open};
 use super::{RequestLog, Route, Spec, lines_with};
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
@@ -33,7 +34,16 @@ http {{
   proxy_read_timeout {response}ms;
   proxy_send_timeout {response}ms;
   proxy_http_version 1.1;
-  upstream fresh {{ server {main} max_fails=0; }}
+"#,
+        workers = options.workers,
+        pid = spec.path("nginx.pid"),
+        error = spec.path("error.log"),
+        access = spec.path("access.log"),
+        tmp = spec.path("tmp"),
+    );
+    if !spec.fronts.is_empty() {
+        text += &format!(
+            r#"  upstream fresh {{ server {main} max_fails=0; }}
   upstream pooled {{ server {main} max_fails=0; keepalive 64; keepalive_requests 1000000; }}
   upstream shared {{ server {main} max_fails=0; keepalive 64; keepalive_requests 1000000; }}
   upstream retry {{ server {main} max_fails=0; server {second} backup; }}
@@ -42,16 +52,12 @@ http {{
   upstream black_hole {{ server {black_hole}; }}
   upstream nobody {{ server {main} down; server {second} down; }}
 "#,
-        workers = options.workers,
-        pid = spec.path("nginx.pid"),
-        error = spec.path("error.log"),
-        access = spec.path("access.log"),
-        tmp = spec.path("tmp"),
-        main = up.main,
-        second = up.second,
-        refused = up.refused,
-        black_hole = up.black_hole,
-    );
+            main = up.main,
+            second = up.second,
+            refused = up.refused,
+            black_hole = up.black_hole,
+        );
+    }
     for (route, front) in spec.fronts {
         let kept = matches!(route, Route::Pooled | Route::Shared);
         let connection = if kept { "\"\"" } else { "close" };
@@ -61,7 +67,32 @@ http {{
             route.name()
         );
     }
+    for open in spec.lanes {
+        text += &lane(open);
+    }
     text + "}\n"
+}
+
+fn lane(Open { lane, front }: &Open) -> String {
+    let Lane {
+        name,
+        to,
+        pooled,
+        connect_ms,
+        response_ms,
+    } = lane;
+    let keep = match pooled {
+        true => "keepalive 64; keepalive_requests 1000000;",
+        false => "",
+    };
+    let connection = if *pooled { "\"\"" } else { "close" };
+    format!(
+        "  upstream {name} {{ server {to} max_fails=0; {keep} }}\n  \
+         server {{ listen {front}; location / {{ proxy_set_header Connection {connection}; \
+         proxy_connect_timeout {connect_ms}ms; proxy_read_timeout {response_ms}ms; \
+         proxy_send_timeout {response_ms}ms; client_max_body_size 0; \
+         proxy_pass http://{name}; }} }}\n"
+    )
 }
 
 pub(super) fn log_of(error: &str, access: &str, path: &str) -> RequestLog {

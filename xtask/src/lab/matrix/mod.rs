@@ -1,0 +1,387 @@
+//! The fault lab: every failure of the catalogue, made with every proxy that can show it, many times
+//! and several at once, and counted how often `why502` names the cause. Healthy traffic runs beside
+//! it, and any case about that is a false alarm.
+
+mod judge;
+mod plan;
+mod report;
+mod seed;
+mod table;
+mod tally;
+mod trial;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use self::judge::{Verdict, judge};
+use self::plan::{Choice, Trial, View};
+use self::seed::Seed;
+use self::tally::Tally;
+use self::trial::Done;
+use self::world::World;
+use super::capture::{Capture, Ended, Output};
+use super::process::find_program;
+use super::proxy::{Kind, Logs};
+use super::scratch;
+
+/// Requests that each proxy works on at a time.
+const AT_ONCE: usize = 6;
+
+/// How often a failure that did not come about is tried again.
+const ATTEMPTS: usize = 3;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only these rows (`E15`); empty for all.
+    pub only: Vec<String>,
+    /// Only these proxies; empty for all.
+    pub kinds: Vec<Kind>,
+    /// How often each variant is tried with each proxy; chosen by the kind of run if not given.
+    pub repeat: Option<u32>,
+    /// Fewer variants, fewer repeats, less healthy traffic.
+    pub short: bool,
+    /// See the backends' half too?
+    pub local: bool,
+    /// See the proxies' half alone?
+    pub remote: bool,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// What came out.
+pub struct Outcome {
+    /// The JSON object.
+    pub json: Value,
+    /// The same for people.
+    pub text: String,
+    /// Did all of it hold?
+    pub held: bool,
+}
+
+/// What this machine lacks to run it.
+pub fn missing(kinds: &[Kind]) -> Vec<String> {
+    let kinds: &[Kind] = if kinds.is_empty() { &Kind::ALL } else { kinds };
+    let mut missing = super::ready::missing(kinds);
+    for program in ["ip", "nft", "setpriv"] {
+        if find_program(program).is_none() {
+            missing.push(format!("the program {program}"));
+        }
+    }
+    missing
+}
+
+/// Runs it. `None`: it was told to stop. To be called before any other thread is started.
+pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outcome>> {
+    let choice = Choice {
+        only: options.only.clone(),
+        kinds: options.kinds.clone(),
+        short: options.short,
+        repeat: options.repeat.unwrap_or(if options.short { 2 } else { 20 }),
+    };
+    for id in &options.only {
+        ensure!(table::knows(id), "the lab has no row {id}");
+    }
+    let trials = choice.trials(table::ROWS);
+    ensure!(
+        !trials.is_empty(),
+        "these proxies cannot show these rows: see the table in docs/lab.md"
+    );
+    let kinds: Vec<Kind> = Kind::ALL
+        .into_iter()
+        .filter(|kind| choice.wants(*kind))
+        .collect();
+    let views: Vec<View> = [(View::Local, options.local), (View::Remote, options.remote)]
+        .into_iter()
+        .filter_map(|(view, wanted)| wanted.then_some(view))
+        .collect();
+
+    let directory = scratch::private_directory()?;
+    eprintln!(
+        "lab: {} trials with {}, seed {}",
+        trials.len(),
+        kinds
+            .iter()
+            .map(|kind| kind.name())
+            .collect::<Vec<_>>()
+            .join(", "),
+        options.seed
+    );
+    stop.watch()?;
+    let world = World::start(&kinds, &directory)?;
+    let mut captures = Vec::new();
+    for view in views {
+        let args = args(&world, view);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        captures.push((view, Capture::start(why502, &args, Output::Collect)?));
+    }
+    let done = perform_all(&world, trials, options.seed, stop)?;
+    if stop.told() {
+        return Ok(None);
+    }
+    // The last failures are reported within a second; proxies write their logs within one.
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut ends = Vec::new();
+    for (view, capture) in captures {
+        let ended = capture.stop()?;
+        ensure!(
+            ended.code == 0,
+            "why502 ended with code {}: {}",
+            ended.code,
+            ended.stderr
+        );
+        ends.push((view, ended));
+    }
+    let logs: BTreeMap<Kind, Logs> = world
+        .proxies()
+        .map(|proxy| (proxy.kind(), proxy.logs(|line| line.contains("/E"))))
+        .collect();
+    drop(world);
+    let outcome = conclude(options, &choice, &kinds, &done, &ends, &logs)?;
+    Ok(Some(outcome))
+}
+
+/// How the tracer is called.
+fn args(world: &World, _view: View) -> Vec<String> {
+    let mut args: Vec<String> = ["--status", "500,502,503,504", "--format", "ndjson"]
+        .map(str::to_owned)
+        .into();
+    for proxy in world.proxies() {
+        args.extend(["--pid".to_owned(), proxy.pid().to_string()]);
+    }
+    args
+}
+
+/// Told to stop?
+pub struct Stop {
+    told: &'static AtomicBool,
+    watch: fn(&'static AtomicBool) -> Result<()>,
+}
+
+impl Stop {
+    /// `watch` begins to wait for the signal, and sets the flag when it comes.
+    pub const fn new(
+        told: &'static AtomicBool,
+        watch: fn(&'static AtomicBool) -> Result<()>,
+    ) -> Self {
+        Self { told, watch }
+    }
+
+    fn watch(&self) -> Result<()> {
+        (self.watch)(self.told)
+    }
+
+    fn told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
+/// Performs all trials, those of different proxies side by side and several of each at a time.
+fn perform_all(world: &World, trials: Vec<Trial>, seed: u64, stop: &Stop) -> Result<Vec<Done>> {
+    let total = trials.len();
+    let mut queues: BTreeMap<Kind, Vec<(usize, Trial)>> = BTreeMap::new();
+    for (number, trial) in trials.into_iter().enumerate() {
+        queues.entry(trial.kind).or_default().push((number, trial));
+    }
+    let chance = Seed::new(seed);
+    for queue in queues.values_mut() {
+        chance.split(u64::MAX).shuffle(queue);
+    }
+    let queues: BTreeMap<Kind, Mutex<Vec<(usize, Trial)>>> = queues
+        .into_iter()
+        .map(|(kind, queue)| (kind, Mutex::new(queue)))
+        .collect();
+    let done = Mutex::new(Vec::with_capacity(total));
+    let count = AtomicUsize::new(0);
+    let work = |queue: &Mutex<Vec<(usize, Trial)>>| -> Result<()> {
+        world.enter()?;
+        while !stop.told() {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((number, trial)) = next else {
+                break;
+            };
+            let mut seed = chance.split(number as u64);
+            let mut result = trial::perform(world, trial, &mut seed);
+            for _ in 1..ATTEMPTS {
+                if result.void.is_none() {
+                    break;
+                }
+                result = trial::perform(world, trial, &mut seed);
+            }
+            done.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(result);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for queue in queues.values() {
+            for _ in 0..AT_ONCE {
+                workers.push(scope.spawn(|| work(queue)));
+            }
+        }
+        let mut progress = Progress::new(total);
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            progress.show(count.load(Ordering::Relaxed));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        progress.end();
+        for worker in workers {
+            match worker.join() {
+                Ok(result) => result?,
+                Err(_) => bail!("a worker of the lab panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Compares, counts, and writes down what was not right.
+fn conclude(
+    options: &Options,
+    choice: &Choice,
+    kinds: &[Kind],
+    done: &[Done],
+    ends: &[(View, Ended)],
+    logs: &BTreeMap<Kind, Logs>,
+) -> Result<Outcome> {
+    let mut tally = Tally::default();
+    let mut stray = 0;
+    let mut lost = 0;
+    let mut notes = String::new();
+    let saved = saved_to()?;
+    for (view, ended) in ends {
+        fs::write(
+            saved.join(format!("{}.ndjson", view.name())),
+            ended.stdout(),
+        )?;
+        for (_, loss) in ended.of_type("loss") {
+            lost += loss["count"].as_u64().unwrap_or(0);
+        }
+        let all = ended.cases();
+        let mut cases: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        for case in &all {
+            let path = case["downstream"]["path"].as_str().unwrap_or("");
+            cases.entry(path).or_default().push(case);
+        }
+        for one in done {
+            let mine = cases.remove(one.path.as_str()).unwrap_or_default();
+            if one.void.is_some() {
+                tally.void(&one.trial, *view);
+            } else {
+                let verdict = judge(one.trial.variant, *view, &mine);
+                tally.add(&one.trial, *view, &verdict);
+                let log = one.client.zip(logs.get(&one.trial.kind));
+                let log = log.map(|(client, logs)| logs.of(&one.path, client));
+                if let Some(log) = &log {
+                    tally.log(&one.trial, *view, log);
+                }
+                if verdict == Verdict::Right {
+                    continue;
+                }
+                let log = log.unwrap_or_default();
+                let note = json!({
+                    "trial": one.trial.to_string(), "view": view.name(),
+                    "verdict": format!("{verdict:?}"), "expected": format!("{:?}", one.trial.variant.expect(*view)),
+                    "client": one.met, "log": log.errors.iter().chain(&log.access).collect::<Vec<_>>(),
+                    "cases": mine,
+                });
+                notes += &format!("{note}\n");
+                continue;
+            }
+            let note = json!({"trial": one.trial.to_string(), "void": one.void, "client": one.met});
+            notes += &format!("{note}\n");
+        }
+        for case in cases.into_values().flatten() {
+            stray += 1;
+            notes += &format!(
+                "{}\n",
+                json!({"stray": true, "view": view.name(), "case": case})
+            );
+        }
+    }
+    fs::write(saved.join("not-right.ndjson"), notes)?;
+    eprintln!(
+        "lab: what the tracer said, and what was not right, is in {}",
+        saved.display()
+    );
+    let impossible: Vec<_> = table::IMPOSSIBLE
+        .iter()
+        .flat_map(|part| part.iter())
+        .filter(|one| choice.wants(one.kind) && choice.wants_row(one.id))
+        .copied()
+        .collect();
+    let findings = report::Findings {
+        seed: options.seed,
+        kinds,
+        tally: &tally,
+        impossible: &impossible,
+        controls: &[],
+        stray,
+        lost,
+    };
+    Ok(Outcome {
+        json: report::json(&findings),
+        text: report::text(&findings),
+        held: tally::held(&tally, findings.false_cases()),
+    })
+}
+
+/// A directory of this run. Two runs at once do not overwrite each other's files.
+fn saved_to() -> Result<PathBuf> {
+    let directory = crate::paths::root().join(format!("target/lab/{}", std::process::id()));
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    Ok(directory)
+}
+
+/// How far it has got, on standard error: drawn again and again on a terminal, else a line now and
+/// then.
+struct Progress {
+    total: usize,
+    terminal: bool,
+    started: std::time::Instant,
+    said: Duration,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        Self {
+            total,
+            terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            started: std::time::Instant::now(),
+            said: Duration::ZERO,
+        }
+    }
+
+    fn show(&mut self, done: usize) {
+        let elapsed = self.started.elapsed();
+        let text = format!(
+            "lab: {done} of {} trials, {} s",
+            self.total,
+            elapsed.as_secs()
+        );
+        if self.terminal {
+            eprint!("\r{text}\x1b[K");
+        } else if elapsed > self.said + Duration::from_secs(10) {
+            self.said = elapsed;
+            eprintln!("{text}");
+        }
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

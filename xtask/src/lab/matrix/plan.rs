@@ -1,0 +1,256 @@
+//! What there is to try and what must come out: plain values, filled in by [`super::table`].
+
+use std::fmt;
+
+use crate::lab::proxy::Kind;
+
+/// One failure of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    /// `E17`.
+    pub(super) id: &'static str,
+    /// The ways to make it.
+    pub(super) variants: &'static [Variant],
+}
+
+/// One way to make a failure, and the truth about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Variant {
+    /// Letters and digits only: it is part of the request's path.
+    pub(super) name: &'static str,
+    /// The proxies that can show it.
+    pub(super) proxies: &'static [Kind],
+    /// The way through the proxy.
+    pub(super) way: Way,
+    /// How it is made.
+    pub(super) make: Make,
+    /// The method of the request.
+    pub(super) method: Method,
+    /// What a tracer on the proxy's host must say when the backend is on that host too.
+    pub(super) local: Expect,
+    /// What it must say when it sees the proxy's half only.
+    pub(super) remote: Expect,
+    /// What the client may get.
+    pub(super) outcomes: &'static [&'static str],
+    /// What the proxy's own log says.
+    pub(super) marks: Marks,
+    /// Part of the short run?
+    pub(super) short: bool,
+}
+
+/// What must be reported about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// One case, with one of these rules. More than one only where nothing on the wire or in a
+    /// socket could tell them apart.
+    Rule(&'static [&'static str]),
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for failures that have a deeper cause")
+    )]
+    /// One case with one of these rules, and that rule as its deeper cause (or as the rule itself).
+    Because(&'static [&'static str], &'static str),
+    /// No case: nothing failed.
+    Nothing,
+}
+
+/// The view of the tracer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum View {
+    /// Both halves of the backend connections are on this host.
+    Local,
+    /// The proxy's half only.
+    Remote,
+}
+
+impl View {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+impl Variant {
+    pub(super) const fn expect(&self, view: View) -> Expect {
+        match view {
+            View::Local => self.local,
+            View::Remote => self.remote,
+        }
+    }
+}
+
+/// The method of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    /// With a small body.
+    Post,
+    /// One or the other, by chance.
+    Either,
+}
+
+/// A way through a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// A new backend connection for each request.
+    Fresh,
+    /// Kept connections. There are several such ways, each with a backend of its own, and a trial
+    /// has one for itself.
+    Pooled,
+    /// To a port where nothing listens.
+    Refused,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 3] = [Self::Fresh, Self::Pooled, Self::Refused];
+
+    /// How many of it there are in each proxy.
+    pub(super) const fn copies(self) -> usize {
+        match self {
+            Self::Pooled => 4,
+            Self::Fresh | Self::Refused => 1,
+        }
+    }
+
+    /// Is it for one trial at a time, with a backend of its own?
+    pub(super) const fn exclusive(self) -> bool {
+        matches!(self, Self::Pooled)
+    }
+
+    /// The name of a copy.
+    pub(super) fn lane(self, copy: usize) -> String {
+        let name = match self {
+            Self::Fresh => "fresh",
+            Self::Pooled => "pooled",
+            Self::Refused => "refused",
+        };
+        format!("{name}_{copy}")
+    }
+}
+
+/// How a failure is made. `fault` is the first segment of the path, which tells the backend what to
+/// do ([`crate::lab::fault`]); `after` is the range of its delay in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Make {
+    /// A request from a client of its own.
+    Ask {
+        fault: &'static str,
+        after: (u64, u64),
+    },
+    /// A second request on a client connection, so that the backend connection is a kept one.
+    Reused {
+        fault: &'static str,
+        after: (u64, u64),
+    },
+    /// The backend closes the kept connection, its FIN gets lost, and the request then meets a
+    /// closed socket. `idle` is the range of the pause before, ms.
+    LostFin { idle: (u64, u64) },
+}
+
+impl Make {
+    pub(super) const fn fault(self) -> &'static str {
+        match self {
+            Self::Ask { fault, .. } | Self::Reused { fault, .. } => fault,
+            Self::LostFin { .. } => "ok",
+        }
+    }
+}
+
+/// What the log of each proxy must show for a failure: one of these marks. A mark is parts that
+/// follow each other in the request's lines, with `…` between them; `""` stands for "no line"; and
+/// an empty list is not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) nginx: &'static [&'static str],
+    pub(super) haproxy: &'static [&'static str],
+    pub(super) envoy: &'static [&'static str],
+    pub(super) apache: &'static [&'static str],
+}
+
+impl Marks {
+    pub(super) const fn of(&self, kind: Kind) -> &'static [&'static str] {
+        match kind {
+            Kind::Nginx => self.nginx,
+            Kind::Haproxy => self.haproxy,
+            Kind::Envoy => self.envoy,
+            Kind::Apache => self.apache,
+        }
+    }
+}
+
+/// A row that a proxy cannot show, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Impossible {
+    pub(super) id: &'static str,
+    pub(super) kind: Kind,
+    pub(super) reason: &'static str,
+}
+
+/// One request to make fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    pub(super) row: &'static Row,
+    pub(super) variant: &'static Variant,
+    pub(super) kind: Kind,
+    pub(super) number: u32,
+}
+
+/// The last segment of its path, by which its case is found.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            row,
+            variant,
+            kind,
+            number,
+        } = self;
+        write!(f, "{}-{}-{}-{number}", row.id, kind.name(), variant.name)
+    }
+}
+
+/// Which part of the table is run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    /// Only these rows; empty for all.
+    pub(super) only: Vec<String>,
+    /// Only these proxies; empty for all.
+    pub(super) kinds: Vec<Kind>,
+    /// The short run?
+    pub(super) short: bool,
+    /// How often each variant is tried with each proxy.
+    pub(super) repeat: u32,
+}
+
+impl Choice {
+    pub(super) fn wants(&self, kind: Kind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    pub(super) fn wants_row(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one.eq_ignore_ascii_case(id))
+    }
+
+    /// The trials, in the order of the table.
+    pub(super) fn trials(&self, rows: &'static [&'static [Row]]) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        let rows = rows.iter().flat_map(|part| part.iter());
+        for row in rows.filter(|row| self.wants_row(row.id)) {
+            for variant in row.variants {
+                if self.short && !variant.short {
+                    continue;
+                }
+                for &kind in variant.proxies.iter().filter(|kind| self.wants(**kind)) {
+                    trials.extend((0..self.repeat).map(|number| Trial {
+                        row,
+                        variant,
+                        kind,
+                        number,
+                    }));
+                }
+            }
+        }
+        trials
+    }
+}

@@ -1,0 +1,28 @@
+//! Ways through a proxy beyond the classic routes: each a listening port of its own, with its own
+//! upstream, so that what happens on one does not reach another.
+
+use std::net::SocketAddr;
+
+/// One way through a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Its name, unique within the proxy; letters, digits and `_`.
+    pub name: String,
+    /// The backend.
+    pub to: SocketAddr,
+    /// Keep upstream connections for reuse?
+    pub pooled: bool,
+    /// Time to connect, ms.
+    pub connect_ms: u64,
+    /// Time for the response, ms. Apache takes whole seconds and rounds up.
+    pub response_ms: u64,
+}
+
+/// A lane and where the proxy listens for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    /// What it is.
+    pub(super) lane: Lane,
+    /// The proxy's port.
+    pub(super) front: SocketAddr,
+}
