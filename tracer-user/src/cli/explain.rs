@@ -6,6 +6,9 @@ use super::error::UsageError;
 use crate::diagnose::{Rule, rule, rules};
 use crate::printable::printable;
 
+/// Width of the longest of [`crate::diagnose::TARGETS`].
+const TARGET_WIDTH: usize = 11;
+
 /// The list of rules, or everything about one.
 pub(super) fn write(id: Option<&str>, width: usize, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(id) = id else {
@@ -48,17 +51,20 @@ fn one(rule: &Rule, width: usize, out: &mut impl Write) -> io::Result<()> {
         let lead = format!("  {}: ", confusion.with);
         wrapped_with(confusion.difference, &lead, "      ", width, out)?;
     }
+    if !rule.confirm.is_empty() {
+        writeln!(out, "\nHow to confirm it by hand")?;
+    }
+    for step in rule.confirm {
+        wrapped(step, "  - ", width, out)?;
+    }
     if !rule.remedies.is_empty() {
         writeln!(out, "\nWhat to change")?;
     }
+    let indent = " ".repeat(TARGET_WIDTH + 3);
     for advice in rule.remedies {
-        wrapped(
-            advice.change,
-            &format!("  {:<9} ", advice.target),
-            width,
-            out,
-        )?;
-        wrapped_with(advice.why, "            Why: ", "            ", width, out)?;
+        let lead = format!("  {:<TARGET_WIDTH$} ", advice.target);
+        wrapped(advice.change, &lead, width, out)?;
+        wrapped_with(advice.why, &format!("{indent}Why: "), &indent, width, out)?;
     }
     Ok(())
 }
@@ -117,7 +123,7 @@ mod tests {
             let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
             let parts = [rule.title, rule.explanation]
                 .into_iter()
-                .chain(rule.evidence.iter().copied())
+                .chain(rule.evidence.iter().chain(rule.confirm).copied())
                 .chain(rule.remedies.iter().flat_map(|a| [a.change, a.why]))
                 .chain(rule.confused_with.iter().map(|c| c.difference));
             for part in parts {

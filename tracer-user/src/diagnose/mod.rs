@@ -35,6 +35,8 @@ pub struct Rule {
     pub evidence: &'static [&'static str],
     /// What it is often taken for, and what separates them.
     pub confused_with: &'static [Confusion],
+    /// How to confirm it by hand: commands, and what to look for in which log.
+    pub confirm: &'static [&'static str],
     /// What to change, most useful first.
     pub remedies: &'static [Advice],
     decide: fn(&Context<'_>) -> Option<Finding>,
@@ -52,13 +54,30 @@ pub struct Confusion {
 /// A change that helps, for one target.
 #[derive(Debug)]
 pub struct Advice {
-    /// `nginx`, `haproxy`, `envoy`, `apache`, `backend`, `network`.
+    /// One of [`TARGETS`].
     pub target: &'static str,
     /// The directive or action.
     pub change: &'static str,
     /// Why it helps.
     pub why: &'static str,
 }
+
+/// What an [`Advice`] can be for. Those from `alb` on are managed balancers and appliances, which
+/// `explain` and the documents name and which are no remedy on a proxy's own host.
+pub const TARGETS: [&str; 12] = [
+    "nginx",
+    "haproxy",
+    "envoy",
+    "apache",
+    "backend",
+    "network",
+    "alb",
+    "nlb",
+    "app-gateway",
+    "front-door",
+    "gcp",
+    "big-ip",
+];
 
 impl Rule {
     /// The changes that concern a proxy of this kind, its backends and the network.

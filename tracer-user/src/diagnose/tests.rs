@@ -35,14 +35,13 @@ fn every_rule_is_documented() {
     for rule in rules() {
         assert!(rule.explanation.len() > 60, "{}", rule.id);
         assert!(
-            !rule.evidence.is_empty() && !rule.confused_with.is_empty(),
+            !rule.evidence.is_empty() && !rule.confused_with.is_empty() && !rule.confirm.is_empty(),
             "{}",
             rule.id
         );
         for advice in rule.remedies {
             assert!(
-                ["nginx", "haproxy", "envoy", "apache", "backend", "network"]
-                    .contains(&advice.target),
+                TARGETS.contains(&advice.target),
                 "{}: {}",
                 rule.id,
                 advice.target
@@ -53,7 +52,7 @@ fn every_rule_is_documented() {
             .iter()
             .flat_map(|advice| [advice.change, advice.why])
             .chain([rule.explanation])
-            .chain(rule.evidence.iter().copied())
+            .chain(rule.evidence.iter().chain(rule.confirm).copied())
         {
             assert!(
                 !text.contains("  #") || text.split("  #").count() == 2,

@@ -17,12 +17,38 @@ pub(super) const RULE: Rule = Rule {
         with: "fin-before-response",
         difference: "there no byte of a response came from the backend and the proxy made the status up",
     }],
-    remedies: &[Advice {
-        target: "backend",
-        change: "read the log of the application (or of the next proxy behind this address) at this time, \
+    confirm: &[
+        "curl -v http://BACKEND:PORT/path from the proxy's host, past the proxy: the same status with the backend's own error page",
+        "the proxy's log: nginx has the status and a time in $upstream_status and $upstream_header_time, HAProxy shows ----, Envoy says via_upstream, Apache has no AH line",
+    ],
+    remedies: &[
+        Advice {
+            target: "backend",
+            change: "read the log of the application (or of the next proxy behind this address) at this time, \
             by request id if there is one; run why502 on that host if it is a proxy",
-        why: "this proxy only passed the status on; changing it here would hide the failure",
-    }],
+            why: "this proxy only passed the status on; changing it here would hide the failure",
+        },
+        Advice {
+            target: "alb",
+            change: "compare elb_status_code with target_status_code in the access log",
+            why: "both carry the status when the target sent it",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "error_info NO_ERROR in the access log",
+            why: "the gateway passed the status of the backend on",
+        },
+        Advice {
+            target: "front-door",
+            change: "errorInfo NoError in the access log",
+            why: "the origin sent the status",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails response_sent_by_backend",
+            why: "the backend sent the status",
+        },
+    ],
     decide,
 };
 

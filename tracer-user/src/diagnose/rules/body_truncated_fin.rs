@@ -27,6 +27,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "without a declared length a FIN is the regular end",
         },
     ],
+    confirm: &[
+        "curl -sv -o /dev/null http://BACKEND:PORT/path from the proxy's host: curl: (18) \"transfer closed with … bytes remaining\" shows the same cut",
+        "on the backend's host at that second: the application's log, dmesg and journalctl -k for a killed worker",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -53,6 +57,16 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "look for AH01110 in the error log",
             why: "the access log shows 200",
+        },
+        Advice {
+            target: "alb",
+            change: "access log: 200 for both statuses with fewer sent_bytes than usual",
+            why: "the status was sent before the cut; no 502 is counted",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails backend_connection_closed_after_partial_response_sent",
+            why: "the backend closed within the response",
         },
     ],
     decide,

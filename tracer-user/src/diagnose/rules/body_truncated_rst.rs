@@ -26,6 +26,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the client's FIN or RST comes first",
         },
     ],
+    confirm: &[
+        "curl -sv -o /dev/null http://BACKEND:PORT/path from the proxy's host: curl: (56) \"Recv failure: Connection reset by peer\" after part of the body",
+        "tcpdump -ni any 'host BACKEND and tcp[tcpflags] & tcp-rst != 0' on both hosts: if the backend's host did not send the RST, something on the way did",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -57,6 +61,16 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "look for AH01110 in the error log",
             why: "the access log shows 200",
+        },
+        Advice {
+            target: "front-door",
+            change: "errorInfo OriginConnectionAborted with status 200",
+            why: "the origin aborted within the response",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails backend_connection_closed_after_partial_response_sent",
+            why: "the backend closed within the response",
         },
     ],
     decide,

@@ -24,6 +24,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the backend's FIN comes before the proxy's close",
         },
     ],
+    confirm: &[
+        "nginx: status 499 in the access log; HAProxy: a termination state that begins with C; Envoy: response flag DC",
+        "compare how long the client waited with the timeout of the program or balancer in front",
+    ],
     remedies: &[
         Advice {
             target: "network",
@@ -44,6 +48,21 @@ pub(super) const RULE: Rule = Rule {
             target: "backend",
             change: "look at the latency of this path",
             why: "people and programs give up on slow answers",
+        },
+        Advice {
+            target: "alb",
+            change: "status 460 in the access log: raise the client's timeout above the idle timeout",
+            why: "460 is the client that left before the idle timeout",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "status 499 with CLIENT_CLOSED_REQUEST",
+            why: "the client left first",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails client_disconnected_before_any_response",
+            why: "the client left first",
         },
     ],
     decide,

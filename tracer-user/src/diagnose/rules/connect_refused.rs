@@ -26,6 +26,11 @@ pub(super) const RULE: Rule = Rule {
             difference: "there an ICMP error or a missing route ends it (errno 113 or 101), no RST",
         },
     ],
+    confirm: &[
+        "on the backend's host: ss -ltn 'sport = :PORT'; no line, or 127.0.0.1 only, explains it",
+        "from the proxy's host: curl -v telnet://BACKEND:PORT says \"Connection refused\" at once",
+        "the service's log and journalctl -u UNIT at that second: a restart or a crash",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -52,6 +57,36 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "a second BalancerMember; retry=5 on the members",
             why: "a member in error is left out for retry= seconds (60 by default), even when it is back at once",
+        },
+        Advice {
+            target: "alb",
+            change: "check the target group's port; let health checks run on the traffic port",
+            why: "TargetConnectionErrorCount counts refused connections; 502 with target status -",
+        },
+        Advice {
+            target: "nlb",
+            change: "check the target's port; TCP_Target_Reset_Count",
+            why: "the target's reset is passed on to the client",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "check the port of the HTTP setting and the backend pool's health",
+            why: "a refused connection gives 502",
+        },
+        Advice {
+            target: "front-door",
+            change: "errorInfo OriginConnectionRefused: check the origin's port",
+            why: "the origin's host refused",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails failed_to_connect_to_backend: check the named port",
+            why: "nothing listens there",
+        },
+        Advice {
+            target: "big-ip",
+            change: "log RST causes (tm.rstcause.log): \"TCP 3WHS rejected\" or \"TCP RST from remote system\"",
+            why: "the pool member refused",
         },
     ],
     decide,

@@ -29,6 +29,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the connection was made and the request sent",
         },
     ],
+    confirm: &[
+        "from the proxy's host: curl -v --connect-timeout 5 telnet://BACKEND:PORT hangs; tcpdump -ni any 'host BACKEND and port PORT' shows SYN after SYN and no answer",
+        "on the backend's host: tcpdump for the same SYNs; if they do not arrive the path drops them, if they do look at ss -ltn and nstat -az TcpExtListenOverflows",
+    ],
     remedies: &[
         Advice {
             target: "network",
@@ -60,6 +64,31 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "ProxyPass … connectiontimeout=3",
             why: "otherwise the general Timeout of 60 s counts",
+        },
+        Advice {
+            target: "alb",
+            change: "let the balancer's security group reach the target port",
+            why: "10 s for a connect, fixed; 504 with target status -",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "let the gateway's subnet through the NSG and the route table",
+            why: "it answers 502 or 504",
+        },
+        Advice {
+            target: "front-door",
+            change: "let the service tag AzureFrontDoor.Backend through to the origin",
+            why: "errorInfo OriginTimeout or OriginConnectionError",
+        },
+        Advice {
+            target: "gcp",
+            change: "let 35.191.0.0/16 and 130.211.0.0/22 through the firewall",
+            why: "the balancer and its health checks come from there",
+        },
+        Advice {
+            target: "big-ip",
+            change: "check the route to the pool member; RST cause \"handshake timeout\"",
+            why: "the member did not answer the SYN",
         },
     ],
     decide,

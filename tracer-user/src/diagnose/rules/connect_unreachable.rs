@@ -25,6 +25,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the backend's host itself answers with an RST",
         },
     ],
+    confirm: &[
+        "on this host: ip route get BACKEND; ip neigh show BACKEND (FAILED means that nobody answered ARP)",
+        "tcpdump -ni any 'icmp or icmp6' while a request is made: the ICMP error names the device that sent it",
+    ],
     remedies: &[
         Advice {
             target: "network",
@@ -50,6 +54,21 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "a second BalancerMember with its own hcmethod= health check (mod_proxy_hcheck)",
             why: "health checks find it before requests do",
+        },
+        Advice {
+            target: "alb",
+            change: "check subnet routes and network ACLs between balancer and target",
+            why: "502 with target status -",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "check user-defined routes and peering of the backend's subnet",
+            why: "502",
+        },
+        Advice {
+            target: "big-ip",
+            change: "RST cause \"No route to host\": check self IPs and routes",
+            why: "there is no way to the pool member",
         },
     ],
     decide,

@@ -24,6 +24,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the proxy closes first",
         },
     ],
+    confirm: &[
+        "curl -v http://BACKEND:PORT/path from the proxy's host, several times: curl: (52) \"Empty reply from server\"",
+        "the backend's log at that second; dmesg, journalctl -k and the container's exit code for a process that ended",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -50,6 +54,26 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "a balancer with a second BalancerMember and failonstatus= as needed",
             why: "mod_proxy_balancer sends the next requests elsewhere",
+        },
+        Advice {
+            target: "alb",
+            change: "502 with target status -; deregistration delay at least as long as the longest request",
+            why: "a target that is taken down closes what it still works on",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "error_info UPSTREAM_CLOSED_CONNECTION",
+            why: "the backend closed without an answer",
+        },
+        Advice {
+            target: "front-door",
+            change: "errorInfo OriginConnectionAborted",
+            why: "the origin closed without an answer",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails backend_connection_closed_before_data_sent_to_client",
+            why: "the backend closed without an answer",
         },
     ],
     decide,

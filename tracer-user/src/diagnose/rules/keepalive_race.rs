@@ -39,6 +39,11 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the connection is fresh, or the reset comes from a program that aborts",
         },
     ],
+    confirm: &[
+        "find the idle time after which the backend closes: (printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'; sleep 200) | nc -v BACKEND PORT, and note when it ends",
+        "compare it with the time that the proxy keeps idle connections; the race is possible where the backend's is the shorter or both are equal",
+        "tcpdump -ni any 'host BACKEND and port PORT': FIN of the backend, then the request, then RST",
+    ],
     remedies: &[
         Advice {
             target: "nginx",
@@ -68,6 +73,31 @@ pub(super) const RULE: Rule = Rule {
             change: "raise the keep-alive (idle) timeout above the proxy's, e.g. gunicorn --keep-alive 75, \
                 uvicorn --timeout-keep-alive 75, Node.js server.keepAliveTimeout = 75000, Apache KeepAliveTimeout 75",
             why: "whoever closes idle connections must be the side that also sends the requests",
+        },
+        Advice {
+            target: "alb",
+            change: "keep the target's idle timeout above the balancer's (idle_timeout.timeout_seconds, 60 s by default), for example 75 s",
+            why: "the balancer reuses connections up to its own idle timeout",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "keep the backend's idle timeout above 75 s (v2; 120 s for v1)",
+            why: "the gateway's own value is fixed",
+        },
+        Advice {
+            target: "gcp",
+            change: "keep the backend's idle timeout at 620 s or more",
+            why: "the balancer keeps connections for 600 s, fixed",
+        },
+        Advice {
+            target: "front-door",
+            change: "keep the origin's idle timeout above 90 s",
+            why: "errorInfo OriginConnectionAborted otherwise",
+        },
+        Advice {
+            target: "big-ip",
+            change: "OneConnect: a maximum age below the pool member's idle timeout",
+            why: "the default age is a day, so only the member ends idle connections",
         },
     ],
     decide,

@@ -25,11 +25,27 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the proxy closes first, with bytes unread",
         },
     ],
-    remedies: &[Advice {
-        target: "backend",
-        change: "read the backend's log, dmesg and journalctl -k at this time: a crash or a kill while the head was written",
-        why: "no setting of a proxy mends half a response head",
-    }],
+    confirm: &[
+        "curl -v http://BACKEND:PORT/path from the proxy's host: headers appear and stop, then the connection ends",
+        "the backend's log, dmesg and journalctl -k at that second for a crash or a kill",
+    ],
+    remedies: &[
+        Advice {
+            target: "backend",
+            change: "read the backend's log, dmesg and journalctl -k at this time: a crash or a kill while the head was written",
+            why: "no setting of a proxy mends half a response head",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "error_info UPSTREAM_CLOSED_CONNECTION",
+            why: "the backend closed within the head",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails backend_connection_closed_after_partial_response_sent with status 0",
+            why: "the backend closed within the head",
+        },
+    ],
     decide,
 };
 

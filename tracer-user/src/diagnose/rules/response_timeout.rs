@@ -30,6 +30,10 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the client left before the proxy closed",
         },
     ],
+    confirm: &[
+        "curl -w '%{time_starttransfer}\\n' -o /dev/null -s http://BACKEND:PORT/path from the proxy's host: does it take longer than the proxy's timeout?",
+        "on the backend's host while it hangs: ss -tn 'sport = :PORT'; Recv-Q above 0 means that no worker has read the request",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -56,6 +60,31 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "ProxyPass /slow … timeout=120",
             why: "otherwise ProxyTimeout or Timeout (60 s) counts; Apache reports it as 502",
+        },
+        Advice {
+            target: "alb",
+            change: "idle_timeout.timeout_seconds above the path's p99.9",
+            why: "60 s by default; 504 with target status -",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "request timeout of the HTTP setting",
+            why: "20 s by default; 504 TIMED_OUT (502 on v1)",
+        },
+        Advice {
+            target: "front-door",
+            change: "origin response timeout (16 to 240 s)",
+            why: "30 s by default; errorInfo OriginTimeout",
+        },
+        Advice {
+            target: "gcp",
+            change: "timeout of the backend service",
+            why: "30 s by default for the whole response; statusDetails backend_timeout",
+        },
+        Advice {
+            target: "big-ip",
+            change: "idle timeout of the TCP profile",
+            why: "300 s by default; an idle connection is reset",
         },
     ],
     decide,

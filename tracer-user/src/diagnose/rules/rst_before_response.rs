@@ -25,6 +25,11 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the backend closes in order, having read all of the request",
         },
     ],
+    confirm: &[
+        "curl -v with the same method and body against BACKEND:PORT: curl: (56) \"Recv failure: Connection reset by peer\"",
+        "on the backend's host: nstat -az TcpExtTCPAbortOnClose TcpExtTCPAbortOnData TcpExtTCPAbortOnLinger before and after; the counter that moves says why",
+        "tcpdump on both hosts: did the backend's host send the RST at all?",
+    ],
     remedies: &[
         Advice {
             target: "backend",
@@ -57,6 +62,31 @@ pub(super) const RULE: Rule = Rule {
             target: "apache",
             change: "a balancer with a second BalancerMember",
             why: "mod_proxy_balancer sends the next requests elsewhere",
+        },
+        Advice {
+            target: "alb",
+            change: "502 with target status - while the target's log knows nothing of the request",
+            why: "the target reset the connection before it answered",
+        },
+        Advice {
+            target: "nlb",
+            change: "TCP_Target_Reset_Count",
+            why: "the target's reset is passed on to the client",
+        },
+        Advice {
+            target: "app-gateway",
+            change: "error_info UPSTREAM_CLOSED_CONNECTION",
+            why: "the backend reset the connection",
+        },
+        Advice {
+            target: "gcp",
+            change: "statusDetails backend_connection_closed_before_data_sent_to_client",
+            why: "the backend reset the connection",
+        },
+        Advice {
+            target: "big-ip",
+            change: "RST cause \"{peer} TCP RST from remote system\" in /var/log/ltm (tm.rstcause.log)",
+            why: "the pool member reset the connection",
         },
     ],
     decide,

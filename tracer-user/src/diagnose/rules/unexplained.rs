@@ -16,6 +16,10 @@ pub(in crate::diagnose) const RULE: Rule = Rule {
         with: "application-502",
         difference: "there the backend's own response carries the status",
     }],
+    confirm: &[
+        "read the proxy's error log for this second and this request; why502 explain --line 'LINE' says what a line means",
+        "capture again with --snaplen 1024, so that longer heads can be read",
+    ],
     remedies: &[
         Advice {
             target: "nginx",
