@@ -442,8 +442,6 @@ pub struct ListenQueue {
     pub addr: SocketAddr,
     /// Connections that wait to be accepted.
     pub waiting: u32,
-    /// How many may wait.
-    pub limit: u32,
     /// Connections turned away in this network namespace because an accept queue was full, since the
     /// reading before (`ListenOverflows` of /proc/net/netstat).
     pub overflows: u64,

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::diagnostics::{self, Stderr};
+use super::icmp::Icmp;
+use super::in_use::InUse;
+use super::locals::Locals;
 use super::options::CaptureOptions;
+use super::queues::Queues;
 use super::sink::Sink;
 use super::targets::Targets;
 use crate::decode::decode;
-use crate::event::{Input, KernelEvent, Losses, MonoNs, ProcessEvent};
+use crate::event::{Exchange, Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -33,6 +38,8 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(125);
 const COUNTERS: Duration = Duration::from_secs(10);
 /// Processes are looked for this often, beside the kernel's word.
 const LOOK: Duration = Duration::from_secs(2);
+/// Accept queues of local backends are looked at this often.
+const QUEUES: Duration = Duration::from_millis(200);
 /// At the end, records that belong to cases under way are waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(150);
 /// Records that are taken before other things get their turn.
@@ -57,7 +64,7 @@ fn nanoseconds(clock: ClockId) -> u64 {
 pub(super) async fn run(
     options: &CaptureOptions,
     mut tracer: Tracer,
-    targets: Targets,
+    watched: Watched,
     sink: Sink,
 ) -> anyhow::Result<bool> {
     let ring = tracer.take_ring().context("the ring buffer is gone")?;
@@ -70,7 +77,8 @@ pub(super) async fn run(
         unsafe { AsyncFd::register(Ring(ring)) }.context("cannot wait for the ring buffer")?;
     let mut live = Live {
         tracer,
-        targets,
+        watched,
+        remote_view: options.remote_view,
         sink,
         undecoded: 0,
         last_event: None,
@@ -82,6 +90,7 @@ pub(super) async fn run(
     let mut tick = every(TICK);
     let mut counters = every(COUNTERS);
     let mut look = every(LOOK);
+    let mut queues = every(QUEUES);
     let mut child = spawn(options)?;
     let end = async {
         match options.duration {
@@ -106,6 +115,7 @@ pub(super) async fn run(
             }
             _ = counters.tick() => live.feed(&Input::Backends(live.tracer.backends()))?,
             _ = look.tick() => live.look()?,
+            _ = queues.tick() => live.queues()?,
             () = &mut end => break,
             status = ended(&mut child) => {
                 let status = status?;
@@ -184,9 +194,19 @@ fn flush(logger: &mut Option<EbpfLogger<Stderr>>) {
     }
 }
 
+/// What is looked at beside the records of the kernel half.
+pub(super) struct Watched {
+    pub(super) targets: Targets,
+    pub(super) locals: Locals,
+    pub(super) icmp: Icmp,
+    pub(super) queues: Queues,
+    pub(super) in_use: InUse,
+}
+
 struct Live {
     tracer: Tracer,
-    targets: Targets,
+    watched: Watched,
+    remote_view: bool,
     sink: Sink,
     undecoded: u64,
     last_event: Option<Instant>,
@@ -205,10 +225,17 @@ impl Live {
             drop(record);
             match event {
                 Ok(KernelEvent::Process(event)) => self.process(event)?,
-                Ok(event) => {
-                    self.last_event = Some(Instant::now());
-                    self.feed(&Input::Kernel(event))?;
+                Ok(KernelEvent::Backend(backend)) => {
+                    let watched = &mut self.watched;
+                    let found = watched
+                        .locals
+                        .seen(&mut self.tracer, &watched.targets, backend)?;
+                    self.feed_local(found)?;
                 }
+                Ok(KernelEvent::Dns(message)) => {
+                    self.feed(&Input::Kernel(KernelEvent::Dns(message)))?;
+                }
+                Ok(KernelEvent::Exchange(exchange)) => self.exchange(exchange)?,
                 Err(error) => {
                     self.undecoded += 1;
                     if self.undecoded == 1 {
@@ -224,14 +251,72 @@ impl Live {
         self.sink.input(input, mono_now() / 1_000_000_000)
     }
 
+    fn exchange(&mut self, mut exchange: Box<Exchange>) -> anyhow::Result<()> {
+        self.last_event = Some(Instant::now());
+        if self.remote_view {
+            exchange.reset_received_reason = None;
+        }
+        // An ICMP error came before what it led to.
+        self.icmp()?;
+        let now = (Instant::now(), mono_now());
+        let in_use = self.watched.in_use.look(&self.tracer, &exchange, now);
+        self.feed(&Input::Kernel(KernelEvent::Exchange(exchange)))?;
+        in_use.map_or(Ok(()), |in_use| self.feed(&Input::UpstreamsInUse(in_use)))
+    }
+
     fn process(&mut self, event: ProcessEvent) -> anyhow::Result<()> {
-        let new = self
+        let watched = &mut self.watched;
+        let new = watched
             .targets
             .follow(&mut self.tracer, event, Instant::now())?;
+        let local = watched.locals.follow(event, Instant::now());
         for proxy in new {
             self.feed(&Input::Proxy(proxy))?;
         }
+        self.feed_local(local)?;
+        if matches!(
+            event,
+            ProcessEvent::Exit { .. } | ProcessEvent::OomVictim { .. }
+        ) {
+            self.feed(&Input::Kernel(KernelEvent::Process(event)))?;
+        }
         Ok(())
+    }
+
+    fn feed_local(&mut self, found: impl IntoIterator<Item = LocalBackend>) -> anyhow::Result<()> {
+        for backend in found {
+            self.feed(&Input::LocalBackend(backend))?;
+        }
+        Ok(())
+    }
+
+    fn icmp(&mut self) -> anyhow::Result<()> {
+        for error in self.watched.icmp.read(mono_now()) {
+            self.feed(&Input::Icmp(error))?;
+        }
+        Ok(())
+    }
+
+    fn queues(&mut self) -> anyhow::Result<()> {
+        let watched = &mut self.watched;
+        let mut found = Vec::new();
+        for (thread, addrs) in watched.locals.places() {
+            found.extend(
+                watched
+                    .queues
+                    .look(Path::new("/proc"), thread, addrs, mono_now()),
+            );
+        }
+        for queue in found {
+            self.feed(&Input::ListenQueue(queue))?;
+        }
+        self.icmp()?;
+        let watched = &mut self.watched;
+        let restarted =
+            watched
+                .locals
+                .look_again(&mut self.tracer, &watched.targets, Instant::now())?;
+        self.feed_local(restarted)
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -249,10 +334,11 @@ impl Live {
     }
 
     fn look(&mut self) -> anyhow::Result<()> {
-        for proxy in self.targets.look_again(&mut self.tracer)? {
+        let new = self.watched.targets.look_again(&mut self.tracer)?;
+        for proxy in new {
             self.feed(&Input::Proxy(proxy))?;
         }
-        self.targets.prune(&mut self.tracer, Instant::now());
+        self.watched.targets.prune(&mut self.tracer, Instant::now());
         Ok(())
     }
 

@@ -1,19 +1,28 @@
 //! The `capture` command: loader, session and reports, wired together.
 
 mod diagnostics;
+mod icmp;
+mod in_use;
 mod live;
+mod locals;
 pub mod options;
+mod queues;
 mod sink;
 mod targets;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
 
+use self::icmp::Icmp;
+use self::in_use::InUse;
+use self::locals::Locals;
 use self::options::CaptureOptions;
+use self::queues::Queues;
 use self::sink::Sink;
-use self::targets::Targets;
+use self::targets::{Targets, namespaces};
 use crate::event::{Input, SessionStart};
 use crate::kernel::loader::{Settings, Tracer};
 use crate::kernel::preflight::Preflight;
@@ -38,7 +47,7 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
         .transpose()?;
 
     let mut tracer = Tracer::load(&settings(&options))?;
-    let mut targets = Targets::new(options.selection.clone());
+    let mut targets = Targets::new(options.selection.clone(), options.role);
     let mut proxies = targets.look(&mut tracer)?;
     tracer.attach()?;
     notes.extend(
@@ -47,12 +56,24 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|hook| format!("the kernel refused the hook {hook}")),
     );
+    let mut icmp = Icmp::default();
+    for (_, namespace) in namespaces(Path::new("/proc"), &targets.pids()) {
+        if let Err(error) = icmp.watch(&namespace) {
+            notes.push(format!(
+                "ICMP errors are not seen (raw sockets: {error}): a path MTU that shrinks is told by \
+                 retransmissions alone"
+            ));
+            break;
+        }
+    }
     let start = start(&options, &preflight, notes);
     if let Err(error) = targets.adopt(&mut tracer) {
         eprintln!("why502: warning: connections that are open now are not known: {error}");
     }
     // What began between the first look and the attachment.
     proxies.extend(targets.look_again(&mut tracer)?);
+    let mut locals = Locals::new(options.local_backends);
+    let backends = locals.look(&mut tracer, &targets)?;
     greet(&options, &targets, began);
 
     let mut sink = Sink::new(&options, recorder);
@@ -60,11 +81,21 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     for proxy in proxies {
         sink.input(&Input::Proxy(proxy), 0)?;
     }
+    for backend in backends {
+        sink.input(&Input::LocalBackend(backend), 0)?;
+    }
+    let watched = live::Watched {
+        targets,
+        locals,
+        icmp,
+        queues: Queues::default(),
+        in_use: InUse::default(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let failed = runtime.block_on(live::run(&options, tracer, targets, sink))?;
+    let failed = runtime.block_on(live::run(&options, tracer, watched, sink))?;
     Ok(ExitCode::from(u8::from(failed)))
 }
 
@@ -101,7 +132,7 @@ fn start(options: &CaptureOptions, preflight: &Preflight, notes: Vec<String>) ->
             .iter()
             .map(|outcome| outcome.name().to_owned())
             .collect(),
-        role: crate::event::HostRole::Proxy,
+        role: options.role,
         reset_reasons: preflight.features.reset_reasons.clone(),
         notes,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
+use crate::event::HostRole;
 use crate::report::Format;
 
 /// Which cases make the program exit with 1.
@@ -36,6 +37,12 @@ impl FailOn {
 pub struct CaptureOptions {
     /// Which processes to trace.
     pub selection: Selection,
+    /// Where this host stands.
+    pub role: HostRole,
+    /// Look at backends of the proxies that live on this host, too.
+    pub local_backends: bool,
+    /// Leave out what only a backend on this host can tell.
+    pub remote_view: bool,
     /// End after this time; `None`: at Ctrl-C, or when `command` or `count` ends it.
     pub duration: Option<Duration>,
     /// End after this many cases.

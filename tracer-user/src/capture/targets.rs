@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::discover::{Found, ScanError, Selection, listening_ports, netns, scan, socket_inodes};
-use crate::event::{ProcessEvent, ProxyKind, ProxyProcess};
+use crate::event::{HostRole, ProcessEvent, ProxyKind, ProxyProcess};
 use crate::kernel::loader::{LoadError, Tracer};
 
 /// How long an exited process stays in the kernel's table: its sockets close after its exit is
@@ -16,6 +16,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What is traced, and what was.
 pub(super) struct Targets {
     selection: Selection,
+    role: HostRole,
     root: &'static Path,
     known: BTreeMap<u32, ProxyKind>,
     leaving: Vec<(Instant, u32)>,
@@ -23,9 +24,10 @@ pub(super) struct Targets {
 
 impl Targets {
     /// Nothing yet.
-    pub(super) fn new(selection: Selection) -> Self {
+    pub(super) fn new(selection: Selection, role: HostRole) -> Self {
         Self {
             selection,
+            role,
             root: Path::new("/proc"),
             known: BTreeMap::new(),
             leaving: Vec::new(),
@@ -54,7 +56,7 @@ impl Targets {
     fn trace(&mut self, tracer: &mut Tracer, new: Vec<Found>) -> anyhow::Result<Vec<ProxyProcess>> {
         let pids: Vec<u32> = new.iter().map(|process| process.pid).collect();
         for listener in listening_ports(self.root, &pids) {
-            tracer.listens_on(listener.addr.port())?;
+            tracer.listens_on(listener.addr.port(), self.role)?;
         }
         new.into_iter()
             .map(|Found { pid, kind, .. }| self.add(tracer, pid, kind))
@@ -67,7 +69,7 @@ impl Targets {
         pid: u32,
         kind: ProxyKind,
     ) -> anyhow::Result<ProxyProcess> {
-        tracer.trace(pid, &kind)?;
+        tracer.trace(pid, &kind, self.role)?;
         self.known.insert(pid, kind.clone());
         self.leaving.retain(|(_, leaving)| *leaving != pid);
         Ok(ProxyProcess { pid, kind })
@@ -75,30 +77,22 @@ impl Targets {
 
     /// Puts the connections that the traced processes hold into the kernel's table.
     pub(super) fn adopt(&self, tracer: &mut Tracer) -> Result<(), LoadError> {
-        let sockets: Vec<(u64, u32)> = self
-            .known
-            .keys()
-            .flat_map(|&pid| {
-                socket_inodes(self.root, pid)
-                    .into_iter()
-                    .map(move |inode| (inode, pid))
-            })
+        let pids: Vec<u32> = self.known.keys().copied().collect();
+        let namespaces: Vec<File> = namespaces(self.root, &pids)
+            .into_iter()
+            .map(|(_, file)| file)
             .collect();
-        let mut seen = Vec::new();
-        let mut namespaces = Vec::new();
-        for &pid in self.known.keys() {
-            let Some(inode) = netns(self.root, pid) else {
-                continue;
-            };
-            if seen.contains(&inode) {
-                continue;
-            }
-            if let Ok(file) = File::open(self.root.join(pid.to_string()).join("ns/net")) {
-                seen.push(inode);
-                namespaces.push(file);
-            }
-        }
-        tracer.adopt(&sockets, &namespaces)
+        tracer.adopt(&sockets(self.root, &pids), &namespaces)
+    }
+
+    /// The traced processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.known.keys().copied().collect()
+    }
+
+    /// Is this one of them?
+    pub(super) fn has(&self, pid: u32) -> bool {
+        self.known.contains_key(&pid)
     }
 
     /// Follows a process event. Gives the processes that are traced from now on.
@@ -115,13 +109,16 @@ impl Targets {
                 None => Ok(Vec::new()),
             },
             ProcessEvent::Exec { pid } => self.exec(tracer, pid),
+            ProcessEvent::Exit { pid, .. } if !self.has(pid) => Ok(Vec::new()),
             ProcessEvent::Exit { pid, .. } => {
                 self.leaving.push((now + LINGER, pid));
                 Ok(Vec::new())
             }
             ProcessEvent::OomVictim { .. } => Ok(Vec::new()),
-            ProcessEvent::Listen { port, .. } => {
-                tracer.listens_on(port)?;
+            ProcessEvent::Listen { pid, port } => {
+                if self.has(pid) {
+                    tracer.listens_on(port, self.role)?;
+                }
                 Ok(Vec::new())
             }
         }
@@ -179,4 +176,32 @@ impl Targets {
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
+}
+
+/// Inode numbers of the sockets that these processes hold, and who does.
+pub(super) fn sockets(root: &Path, pids: &[u32]) -> Vec<(u64, u32)> {
+    pids.iter()
+        .flat_map(|&pid| {
+            socket_inodes(root, pid)
+                .into_iter()
+                .map(move |inode| (inode, pid))
+        })
+        .collect()
+}
+
+/// The network namespaces that these processes live in, each once, with a file that stands for it.
+pub(super) fn namespaces(root: &Path, pids: &[u32]) -> Vec<(u64, File)> {
+    let mut found: Vec<(u64, File)> = Vec::new();
+    for &pid in pids {
+        let Some(inode) = netns(root, pid) else {
+            continue;
+        };
+        if found.iter().any(|(seen, _)| *seen == inode) {
+            continue;
+        }
+        if let Ok(file) = File::open(root.join(pid.to_string()).join("ns/net")) {
+            found.push((inode, file));
+        }
+    }
+    found
 }

@@ -136,6 +136,12 @@ pub struct CaptureArgs {
     )]
     pub role: RoleArg,
 
+    /// Judge as if every backend were on another host
+    ///
+    /// For measuring how much the proxy's half alone can tell.
+    #[arg(long, hide = true, help_heading = "What to trace")]
+    pub remote_view: bool,
+
     /// Statuses that count as a failed response when the proxy sends them
     ///
     /// With 499 in the list, requests whose client gave up before an answer are reported too (no
@@ -226,11 +232,11 @@ pub struct DoctorArgs {
 /// Where this host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RoleArg {
-    /// As proxy: the only role of this version
+    /// As proxy; where a backend lives on this host too, both halves of a connection are seen
     Auto,
-    /// The proxy runs here
+    /// As proxy only: backends on this host are not looked at
     Proxy,
-    /// A backend runs here, the proxy elsewhere (not in this version)
+    /// As backend of a proxy or balancer elsewhere: judges accepted connections
     Backend,
 }
 

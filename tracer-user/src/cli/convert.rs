@@ -5,6 +5,7 @@ use super::error::UsageError;
 use crate::capture::options::CaptureOptions;
 use crate::case::Outcome;
 use crate::discover::{KNOWN_KINDS, Kinds, Selection, kind_of_name};
+use crate::event::HostRole;
 use crate::report::Format;
 
 impl From<ReportFormat> for Format {
@@ -21,14 +22,25 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
     type Error = UsageError;
 
     fn try_from(args: CaptureArgs) -> Result<Self, UsageError> {
-        if args.role == RoleArg::Backend {
+        if args.role == RoleArg::Backend && args.remote_view {
             return Err(UsageError::new(
-                "--role backend is not available in this version",
-                "run why502 on the host of the proxy",
+                "--remote-view is about a proxy's half of its connections",
+                "leave out --role backend",
             ));
         }
+        let mut selection = selection(&args.proxy, args.pid);
+        let anything = selection == Selection::default();
+        if args.role == RoleArg::Backend && anything {
+            selection.kinds = Kinds::Listening;
+        }
         Ok(Self {
-            selection: selection(&args.proxy, args.pid),
+            selection,
+            role: match args.role {
+                RoleArg::Auto | RoleArg::Proxy => HostRole::Proxy,
+                RoleArg::Backend => HostRole::Backend,
+            },
+            local_backends: args.role == RoleArg::Auto && !args.remote_view,
+            remote_view: args.remote_view,
             duration: args.duration,
             count: args.count,
             statuses: sorted(args.status),
@@ -113,6 +125,9 @@ mod tests {
     fn defaults() -> CaptureOptions {
         CaptureOptions {
             selection: Selection::default(),
+            role: HostRole::Proxy,
+            local_backends: true,
+            remote_view: false,
             duration: None,
             count: None,
             statuses: vec![502, 503, 504],
@@ -153,7 +168,29 @@ mod tests {
                     ..defaults()
                 },
             ),
-            ("--proxy auto --role proxy", defaults()),
+            (
+                "--proxy auto --role proxy",
+                CaptureOptions {
+                    local_backends: false,
+                    ..defaults()
+                },
+            ),
+            (
+                "--role backend",
+                CaptureOptions {
+                    role: HostRole::Backend,
+                    local_backends: false,
+                    ..selecting(Kinds::Listening, &[])
+                },
+            ),
+            (
+                "--role backend --pid 7",
+                CaptureOptions {
+                    role: HostRole::Backend,
+                    local_backends: false,
+                    ..selecting(Kinds::Auto, &[7])
+                },
+            ),
             (
                 "--pid 20 --pid 10 --pid 20",
                 selecting(Kinds::Auto, &[10, 20]),
@@ -250,7 +287,7 @@ mod tests {
     #[test]
     fn refusals_name_what_is_wrong() {
         let table = [
-            ("--role backend", "not available in this version"),
+            ("--role backend --remote-view", "a proxy's half"),
             ("--all --sample 10", "cannot be used with"),
             ("--status 600", "600"),
             ("--status 50x", "50x"),

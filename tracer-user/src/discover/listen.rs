@@ -51,6 +51,19 @@ pub fn listening_ports(root: &Path, pids: &[u32]) -> Vec<Listener> {
     listeners
 }
 
+/// Does the process listen on an address that other hosts can reach? This program itself does not.
+pub(super) fn is_reachable(root: &Path, pid: u32) -> bool {
+    let inodes = socket_inodes(root, pid);
+    if inodes.is_empty() || pid == std::process::id() {
+        return false;
+    }
+    let table = listening_sockets(root, pid);
+    inodes
+        .iter()
+        .filter_map(|inode| table.get(inode))
+        .any(|addr| !addr.ip().is_loopback())
+}
+
 /// Inode numbers of the sockets that the process has open; empty when it is gone or may not be
 /// looked at.
 pub fn socket_inodes(root: &Path, pid: u32) -> Vec<u64> {
@@ -67,7 +80,7 @@ pub fn socket_inodes(root: &Path, pid: u32) -> Vec<u64> {
 }
 
 /// Listening sockets of the network namespace that `pid` lives in, by inode.
-fn listening_sockets(root: &Path, pid: u32) -> HashMap<u64, SocketAddr> {
+pub(super) fn listening_sockets(root: &Path, pid: u32) -> HashMap<u64, SocketAddr> {
     let net = root.join(pid.to_string()).join("net");
     ["tcp", "tcp6"]
         .iter()
@@ -104,7 +117,7 @@ fn parse_row(line: &str) -> Option<(u64, SocketAddr)> {
 
 /// `0100007F:1F90`: the address as the 32-bit words of the machine's byte order, the port as a
 /// number.
-fn parse_addr(text: &str) -> Option<SocketAddr> {
+pub(super) fn parse_addr(text: &str) -> Option<SocketAddr> {
     let (addr, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |at: usize| u32::from_str_radix(addr.get(at..at + 8)?, 16).ok();

@@ -6,6 +6,7 @@
 
 mod classify;
 mod listen;
+mod local;
 mod process;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,7 @@ use crate::event::ProxyKind;
 
 pub use classify::{KNOWN_KINDS, classify, kind_of_name};
 pub use listen::{Listener, listening_ports, socket_inodes};
+pub use local::{LocalListener, established_remotes, local_listener};
 pub use process::{exe_path, netns, program_name};
 
 /// Which processes to trace.
@@ -38,6 +40,8 @@ pub enum Kinds {
     Auto,
     /// These. [`ProxyKind::Other`] matches the executable's file name or the command name.
     Only(Vec<ProxyKind>),
+    /// Every process that listens on a TCP port which other hosts can reach.
+    Listening,
 }
 
 impl Selection {
@@ -47,6 +51,9 @@ impl Selection {
             Kinds::Auto if self.pids.is_empty() => classify(root, pid),
             Kinds::Auto => None,
             Kinds::Only(kinds) => classify::classify_as(root, pid, kinds),
+            Kinds::Listening => listen::is_reachable(root, pid)
+                .then(|| kind_of_any(root, pid))
+                .flatten(),
         }
     }
 }

@@ -11,14 +11,15 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
-    BackendKey, BackendStats, Config, ConnState, HEAD_MAX, Offsets, Role, bucket_of_us, flags,
-    load::{PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE},
+    BackendKey, BackendStats, Config, ConnState, Direction, HEAD_MAX, Offsets, Role, bucket_of_us,
+    flags,
+    load::{PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE},
     loss,
 };
 
 use super::features::HOOKS;
 use super::offsets::{OffsetsError, offsets};
-use crate::event::{BackendSnapshot, Losses, ProxyKind, canonical};
+use crate::event::{BackendSnapshot, HostRole, Losses, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
@@ -114,6 +115,7 @@ pub struct Tracer {
     ebpf: Ebpf,
     processes: HashMap<MapData, u32, u32>,
     listen_ports: Array<MapData, u64>,
+    backend_ports: Array<MapData, u64>,
     adopt_inodes: HashMap<MapData, u64, u32>,
     backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
     conns: HashMap<MapData, u64, Plain<ConnState>>,
@@ -159,6 +161,7 @@ impl Tracer {
         Ok(Self {
             processes: take(&mut ebpf, "PROCESSES")?,
             listen_ports: take(&mut ebpf, "LISTEN_PORTS")?,
+            backend_ports: take(&mut ebpf, "BACKEND_PORTS")?,
             adopt_inodes: take(&mut ebpf, "ADOPT_INODES")?,
             backends: take(&mut ebpf, "BACKENDS")?,
             conns: take(&mut ebpf, "CONNS")?,
@@ -202,11 +205,14 @@ impl Tracer {
         &self.missing
     }
 
-    /// Traces a process from now on.
-    pub fn trace(&mut self, pid: u32, kind: &ProxyKind) -> Result<(), LoadError> {
-        let value = match kind {
-            ProxyKind::Nginx | ProxyKind::Envoy | ProxyKind::Apache => PROCESS_CONNECTS_AT_ONCE,
-            ProxyKind::Haproxy | ProxyKind::Other(_) => PROCESS_BATCHES,
+    /// Traces a process from now on, as a proxy or as a backend.
+    pub fn trace(&mut self, pid: u32, kind: &ProxyKind, role: HostRole) -> Result<(), LoadError> {
+        let value = match (role, kind) {
+            (HostRole::Backend, _) => PROCESS_BACKEND,
+            (HostRole::Proxy, ProxyKind::Nginx | ProxyKind::Envoy | ProxyKind::Apache) => {
+                PROCESS_CONNECTS_AT_ONCE
+            }
+            (HostRole::Proxy, ProxyKind::Haproxy | ProxyKind::Other(_)) => PROCESS_BATCHES,
         };
         self.processes
             .insert(pid, value, 0)
@@ -221,17 +227,37 @@ impl Tracer {
         let _ = self.processes.remove(&pid);
     }
 
-    /// Sockets bound to this port accept from clients.
-    pub fn listens_on(&mut self, port: u16) -> Result<(), LoadError> {
-        let (word, bit) = (u32::from(port >> 6), port & 63);
-        let error = |error| LoadError::Map {
+    /// Sockets bound to this port accept from clients of a proxy, or of a backend.
+    pub fn listens_on(&mut self, port: u16, role: HostRole) -> Result<(), LoadError> {
+        if role == HostRole::Backend {
+            set_bit(&mut self.backend_ports, port).map_err(|error| LoadError::Map {
+                name: "BACKEND_PORTS",
+                error,
+            })?;
+        }
+        set_bit(&mut self.listen_ports, port).map_err(|error| LoadError::Map {
             name: "LISTEN_PORTS",
             error,
-        };
-        let bits = self.listen_ports.get(&word, 0).map_err(error)?;
-        self.listen_ports
-            .set(word, bits | 1 << bit, 0)
-            .map_err(error)
+        })
+    }
+
+    /// What the connections of a process to backends are doing: how many wait for a response, and how
+    /// many for a next request. At most `most` connections are looked at.
+    pub fn upstreams_in_use(&self, pid: u32, most: usize) -> (u32, u32) {
+        let (mut busy, mut idle) = (0, 0);
+        for (_, Plain(conn)) in self.conns.iter().flatten().take(most) {
+            let open = conn.role == Role::Connecting as u8
+                && conn.tgid == pid
+                && conn.flags & flags::OVER == 0;
+            if open && conn.exchange > 0 {
+                if conn.direction == Direction::Sent as u8 || conn.flags & flags::TUNNEL != 0 {
+                    busy += 1;
+                } else {
+                    idle += 1;
+                }
+            }
+        }
+        (busy, idle)
     }
 
     /// Puts the connections that processes hold already into the table. `sockets`: inode number and
@@ -250,7 +276,9 @@ impl Tracer {
             .ok_or(LoadError::Missing(NAME))?
             .try_into()
             .map_err(program_error)?;
-        program.load("tcp", &btf).map_err(program_error)?;
+        if program.fd().is_err() {
+            program.load("tcp", &btf).map_err(program_error)?;
+        }
         for namespace in namespaces {
             // The iterator walks the namespace of the thread that opens it.
             std::thread::scope(|scope| {
@@ -338,6 +366,12 @@ fn raise_memlock_limit() {
         maximum: None,
     };
     let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+fn set_bit(ports: &mut Array<MapData, u64>, port: u16) -> Result<(), MapError> {
+    let (word, bit) = (u32::from(port >> 6), port & 63);
+    let bits = ports.get(&word, 0)?;
+    ports.set(word, bits | 1 << bit, 0)
 }
 
 fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
