@@ -273,6 +273,8 @@ pub struct Verdict {
     pub rule: &'static str,
     /// How sure.
     pub confidence: Confidence,
+    /// Rule id of a deeper cause, where one is known (contract): the end of the backend's process.
+    pub because: Option<&'static str>,
     /// One sentence with addresses and numbers.
     pub summary: String,
     /// What it rests on.

@@ -143,8 +143,8 @@ fn wrong_usage_is_2_and_says_what_is_wrong() {
         ("capture --status 50x", "50x"),
         ("capture --duration never", "30s, 5m"),
         (
-            "capture --role backend",
-            "hint: run why502 on the host of the proxy",
+            "capture --role backend --remote-view",
+            "hint: leave out --role backend",
         ),
         ("capture --fail-on no-such-rule", "why502 explain"),
         ("explain no-such-rule", "hint: the rules are"),

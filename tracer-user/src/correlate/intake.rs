@@ -44,6 +44,9 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         exchange,
         progress,
         request,
+        peer_local: false,
+        peer: None,
+        process_end: None,
     }
 }
 

@@ -10,7 +10,9 @@ mod checks;
 mod counters;
 mod identity;
 mod intake;
+mod locals;
 mod matching;
+mod mirror;
 mod pending;
 mod timeline;
 
@@ -19,13 +21,16 @@ use std::collections::{HashMap, VecDeque};
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
 use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
-use crate::diagnose::{self, AttemptFacts, CaseFacts, Phase};
-use crate::event::{Exchange, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart};
+use crate::diagnose::{self, AttemptFacts, CaseFacts, Phase, View};
+use crate::event::{
+    Exchange, HostRole, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart,
+};
 use crate::http;
 use attempt::between_us;
 use checks::Checks;
 use counters::Counters;
 use intake::{Kind, Reasons};
+use locals::Locals;
 use matching::{Client, Draft, Judged};
 use pending::{Pending, Seq, Store};
 
@@ -69,7 +74,9 @@ pub struct Correlator {
     statuses: Vec<u16>,
     outcomes: Vec<Outcome>,
     reasons: Reasons,
+    role: HostRole,
     proxies: HashMap<u32, ProxyKind>,
+    locals: Locals,
     pending: Store,
     held: VecDeque<(MonoNs, Box<Exchange>)>,
     counters: Counters,
@@ -97,7 +104,9 @@ impl Correlator {
             statuses: Vec::new(),
             outcomes: Vec::new(),
             reasons: Reasons::new(),
+            role: HostRole::Proxy,
             proxies: HashMap::new(),
+            locals: Locals::default(),
             pending: Store::new(limits.pending),
             held: VecDeque::new(),
             counters: Counters::default(),
@@ -123,10 +132,13 @@ impl Correlator {
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
             Input::Kernel(KernelEvent::Backend(_) | KernelEvent::Dns(_))
-            | Input::LocalBackend(_)
             | Input::Icmp(_)
             | Input::ListenQueue(_)
             | Input::UpstreamsInUse(_) => Vec::new(),
+            Input::LocalBackend(backend) => {
+                self.locals.learn(backend);
+                Vec::new()
+            }
             Input::Tick(now) => self.advance(*now),
             Input::Losses(losses) => {
                 self.records_lost = losses
@@ -171,6 +183,7 @@ impl Correlator {
 
     fn start(&mut self, start: &SessionStart) {
         self.now = start.started_mono_ns;
+        self.role = start.role;
         self.statuses.clone_from(&start.statuses);
         self.outcomes = start
             .outcomes
@@ -194,14 +207,27 @@ impl Correlator {
         {
             self.learn(pid, kind);
         }
+        self.locals.process(event);
         // An exit is no reason to forget: records of the process may still be under way.
     }
 
     fn exchange(&mut self, exchange: &Exchange) -> Vec<Case> {
         let now = self.now.max(exchange.time_ns);
+        let backend = exchange.has(flags::BACKEND);
         match (exchange.role, exchange.cause) {
             // A healthy sample.
             (_, Cause::Sampled) | (Role::Connecting, Cause::Watched) => {}
+            (Role::Accepted, cause) if backend && self.role == HostRole::Proxy => {
+                // What a backend answers is seen at the proxy's end, too.
+                if cause == Cause::Ended {
+                    self.locals.half(exchange, &self.reasons);
+                }
+            }
+            (Role::Accepted, _) if backend => {
+                let mut cases: Vec<Case> = self.backend_case(exchange).into_iter().collect();
+                cases.extend(self.advance(now));
+                return cases;
+            }
             (Role::Connecting, Cause::Ended | Cause::Status) => self.upstream(exchange, now),
             (Role::Accepted, Cause::Ended | Cause::Status | Cause::Watched) => {
                 self.held
@@ -401,12 +427,49 @@ impl Correlator {
         }
     }
 
+    /// A backend's own record is a case by itself: what its client made of it is in the log of the
+    /// proxy or balancer.
+    fn backend_case(&mut self, exchange: &Exchange) -> Option<Case> {
+        if exchange.has(flags::OPAQUE | flags::TLS) {
+            self.counters.unreadable_clients += 1;
+            return None;
+        }
+        let mut facts = intake::read(mirror::mirrored(exchange), &self.reasons);
+        facts.exchange.cause = exchange.cause;
+        if !matches!(intake::kind(&facts), Kind::Failed | Kind::Answered) {
+            self.counters.complete_upstreams += 1;
+            return None;
+        }
+        facts.peer = Some(locals::peer_half(exchange, &self.reasons));
+        self.locals.attach_process_end(&mut facts);
+        let backend_first = facts.backend_ended_first() || exchange.cause == Cause::Status;
+        let draft = Draft {
+            outcome: match exchange.cause {
+                Cause::Status => Outcome::ErrorResponse,
+                _ if facts.exchange.response_bytes == 0 => Outcome::Dropped,
+                _ => Outcome::Truncated,
+            },
+            attempts: Vec::new(),
+            claim: false,
+            // Who closes first because of a timeout and who because his own client left looks alike.
+            tie: if backend_first {
+                Confidence::Strong
+            } else {
+                Confidence::Weak
+            },
+            client_left_ns: None,
+            hidden_by: None,
+        };
+        let request = facts.request.clone();
+        self.case(exchange, request, &draft, vec![facts])
+    }
+
     fn case(
         &mut self,
         client: &Exchange,
         request: Option<RequestSummary>,
         draft: &Draft,
-        attempts: Vec<AttemptFacts>,
+        mut attempts: Vec<AttemptFacts>,
     ) -> Option<Case> {
         if !self.outcomes.is_empty() && !self.outcomes.contains(&draft.outcome) {
             self.counters.filtered_outcomes += 1;
@@ -418,7 +481,16 @@ impl Correlator {
         let proxy = self.proxies.get(&client.pid).cloned();
         let proxy = proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned()));
         let tie = self.weigh(draft, client, &proxy, &attempts);
+        let view = if client.has(flags::BACKEND) {
+            View::Backend
+        } else {
+            for attempt in &mut attempts {
+                self.locals.attach(attempt);
+            }
+            View::Proxy
+        };
         let facts = CaseFacts {
+            view,
             proxy,
             outcome: draft.outcome,
             status,

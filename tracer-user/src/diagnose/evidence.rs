@@ -25,6 +25,10 @@ impl Fact {
         self.name
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn of_attempt(self, attempt: Option<usize>) -> Evidence {
         Evidence {
             fact: self.name,
@@ -123,6 +127,31 @@ pub(super) fn reset_reason(attempt: &AttemptFacts) -> Option<Fact> {
     Some(Fact::new(
         "reset-reason",
         format!("reset reason {name}: {meaning}"),
+    ))
+}
+
+/// Request bytes that lay unread at the backend when its side ended.
+pub(super) fn request_unread(attempt: &AttemptFacts) -> Option<Fact> {
+    let half = attempt.peer.as_ref().filter(|half| !half.late_request)?;
+    if !half.request_read {
+        let unread = half.unread.filter(|bytes| *bytes > 0);
+        let unread = unread.unwrap_or(u32::try_from(attempt.exchange.request_bytes).ok()?);
+        return Some(Fact::new(
+            "request-unread",
+            format!(
+                "no thread of the backend ever read the request ({} lay in its socket): nobody accepted the connection, or every worker was busy",
+                words::bytes(unread.into())
+            ),
+        ));
+    }
+    let unread = half.unread.filter(|bytes| *bytes > 0)?;
+    Some(Fact::new(
+        "request-unread",
+        format!(
+            "the backend (process {}) ended the connection with {} of the request unread",
+            half.pid,
+            words::bytes(unread.into())
+        ),
     ))
 }
 

@@ -76,6 +76,54 @@ pub struct AttemptFacts {
     pub reset_received_reason: Option<String>,
     /// Name of the reason of our own reset.
     pub reset_sent_reason: Option<String>,
+    /// The backend runs on this host.
+    pub peer_local: bool,
+    /// The backend's own half of the connection, where it runs on this host.
+    pub peer: Option<PeerHalf>,
+    /// The backend's process ended and took the connection (or the listener) with it.
+    pub process_end: Option<ProcessEnd>,
+}
+
+/// A backend's half of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerHalf {
+    /// The backend's process; 0 if none ever used the connection.
+    pub pid: u32,
+    /// Request bytes that had arrived and that no thread had read when its side ended.
+    pub unread: Option<u32>,
+    /// A thread read the current request.
+    pub request_read: bool,
+    /// When its side closed.
+    pub closed_ns: Option<MonoNs>,
+    /// Name of the reason of its reset.
+    pub reset_reason: Option<String>,
+    /// Data came after its side had closed.
+    pub late_request: bool,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessEnd {
+    /// The process.
+    pub pid: u32,
+    /// When.
+    pub at_ns: MonoNs,
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel had chosen it to be killed for want of memory.
+    pub oom: bool,
+}
+
+/// From which end of the backend connection a case was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// On the proxy's host: what the client got is known.
+    #[default]
+    Proxy,
+    /// On the backend's host: what became of the failure is in the log of the proxy or balancer.
+    Backend,
 }
 
 impl AttemptFacts {
@@ -242,6 +290,8 @@ pub enum HiddenBy {
 /// One failed response with everything known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseFacts {
+    /// Where it was seen.
+    pub view: View,
     /// What the proxy is.
     pub proxy: ProxyKind,
     /// What the client got.

@@ -9,11 +9,14 @@ mod errno;
 mod evidence;
 mod facts;
 mod idle;
+mod process_end;
 mod rules;
 mod words;
 
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
-pub use facts::{AtPeerEnd, AttemptFacts, CaseFacts, End, HiddenBy, Phase, Progress};
+pub use facts::{
+    AtPeerEnd, AttemptFacts, CaseFacts, End, HiddenBy, PeerHalf, Phase, ProcessEnd, Progress, View,
+};
 
 #[cfg(test)]
 pub(crate) use facts::testing;
@@ -159,6 +162,18 @@ pub fn judge(case: &CaseFacts) -> Verdict {
             evidence.push(fact.of_attempt(Some(index)));
         }
     }
+    let mut what = finding.what;
+    let mut because = None;
+    if let Some((cause, fact)) = case.deciding().and_then(process_end::cause) {
+        because = Some(cause);
+        what = format!("{what} because {}", fact.text());
+        evidence.push(fact.of_attempt(last));
+    }
+    evidence.extend(
+        case.deciding()
+            .and_then(evidence::request_unread)
+            .map(|fact| fact.of_attempt(last)),
+    );
     let confidence = match rule.id {
         "application-502" | "unexplained" => Confidence::None,
         _ => case.tie,
@@ -166,7 +181,8 @@ pub fn judge(case: &CaseFacts) -> Verdict {
     Verdict {
         rule: rule.id,
         confidence,
-        summary: summary(case, &finding.what, &finding.delivery),
+        because,
+        summary: summary(case, &what, &finding.delivery),
         evidence,
         remedies: rule.remedies_for(&case.proxy),
         agrees_with_log: None,
@@ -196,6 +212,12 @@ fn classify(
 }
 
 fn summary(case: &CaseFacts, what: &str, delivery: &str) -> String {
+    if case.view == View::Backend {
+        let client = case.deciding().map(|attempt| attempt.exchange.local.ip());
+        let client = client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
+        let got = format!("what {client} made of it is in its own log");
+        return [what, &got].join("; ") + ".";
+    }
     let status = case
         .status
         .map_or_else(|| "an answer".to_owned(), |status| status.to_string());

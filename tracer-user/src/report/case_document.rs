@@ -310,6 +310,9 @@ pub struct VerdictDoc {
     pub rule: &'static str,
     /// `exact`, `strong`, `weak` or `none`.
     pub confidence: &'static str,
+    /// Rule id of a deeper cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<&'static str>,
     /// One sentence.
     pub summary: String,
     /// What it rests on.
@@ -326,6 +329,7 @@ impl From<&Verdict> for VerdictDoc {
         let Verdict {
             rule,
             confidence,
+            because,
             summary,
             evidence,
             remedies,
@@ -334,6 +338,7 @@ impl From<&Verdict> for VerdictDoc {
         Self {
             rule,
             confidence: confidence.name(),
+            because: *because,
             summary: summary.clone(),
             evidence: evidence.iter().map(Into::into).collect(),
             remedies: remedies.iter().map(Into::into).collect(),

@@ -94,6 +94,7 @@ pub(crate) fn reuse_race() -> Case {
         verdict: Verdict {
             rule: "keepalive-race",
             confidence: Confidence::Strong,
+            because: Some("backend-restart"),
             summary: "nginx sent POST /checkout on a pooled connection to 10.0.0.5:8080 that had \
                       been idle for 4.999 s; the backend was just closing it and answered with a \
                       reset after 311 µs."
@@ -225,6 +226,7 @@ pub(crate) fn masked() -> Case {
     case.verdict = Verdict {
         rule: "connect-refused",
         confidence: Confidence::Exact,
+        because: None,
         summary: "Nothing listens on [2001:db8::5]:8080; nginx then asked 10.0.0.6:8080, and the \
                   client got 200."
             .into(),
@@ -257,6 +259,7 @@ fn truncated() -> Case {
     case.verdict = Verdict {
         rule: "body-truncated-fin",
         confidence: Confidence::Weak,
+        because: None,
         summary: "10.0.0.6:8080 declared 5000 bytes and closed after 800.".into(),
         evidence: vec![evidence("short-body", "800 of 5000 body bytes came", None)],
         remedies: Vec::new(),
@@ -280,6 +283,7 @@ fn dropped() -> Case {
     case.verdict = Verdict {
         rule: "unexplained",
         confidence: Confidence::None,
+        because: None,
         summary: "The client's connection was closed without an answer; no backend connection \
                   explains it."
             .into(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use super::{AttemptFacts, CaseFacts, Progress};
+use super::{AttemptFacts, CaseFacts, Progress, View};
 use crate::case::{Confidence, EndedBy, How, Outcome};
 use crate::diagnose::{ending, judge};
 use crate::event::{ConnId, Exchange, Link, MonoNs, ProxyKind, Socket, Times};
@@ -84,6 +84,9 @@ impl AttemptBuilder {
             request: None,
             reset_received_reason: None,
             reset_sent_reason: None,
+            peer_local: false,
+            peer: None,
+            process_end: None,
         })
     }
 
@@ -241,6 +244,7 @@ impl AttemptBuilder {
 /// A case with these attempts: an error response with this status, tied strongly.
 pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -> CaseFacts {
     CaseFacts {
+        view: View::Proxy,
         proxy,
         outcome: Outcome::ErrorResponse,
         status: Some(status),

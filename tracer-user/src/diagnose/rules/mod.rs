@@ -1,6 +1,8 @@
 //! The table of rules. One file each; the order here is the order in which they are asked.
 
 mod application_502;
+mod backend_process_exit;
+mod backend_restart;
 mod body_truncated_fin;
 mod body_truncated_rst;
 mod client_abort;
@@ -18,7 +20,7 @@ use super::Rule;
 
 /// All rules. The first that finds its evidence wins, so what is certain stands before what is
 /// inferred: an answer of the backend before any failure, a race before a plain early close.
-pub(super) static RULES: [Rule; 13] = [
+pub(super) static RULES: [Rule; 15] = [
     client_abort::RULE,
     application_502::RULE,
     connect_refused::RULE,
@@ -31,5 +33,7 @@ pub(super) static RULES: [Rule; 13] = [
     body_truncated_fin::RULE,
     body_truncated_rst::RULE,
     response_timeout::RULE,
+    backend_process_exit::RULE,
+    backend_restart::RULE,
     unexplained::RULE,
 ];
