@@ -6,9 +6,11 @@ mod lab;
 mod setup;
 mod test;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use xtask::lab::matrix::{self, BACKEND_COMMAND};
 
 /// The commands.
 #[derive(Subcommand)]
@@ -21,6 +23,12 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Set up and build, then measure with real failures how often why502 is right; needs root
     Lab(lab::Args),
+    /// The backend of a lab as a process of its own
+    #[command(name = BACKEND_COMMAND, hide = true)]
+    LabBackend {
+        /// Where it listens
+        addr: SocketAddr,
+    },
     /// Set up, then check and test everything; as root also against real proxies
     Test(test::Args),
 }
@@ -31,6 +39,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::LabBackend { addr } => matrix::backend(addr),
         Command::Lab(args) => return lab::run(&args),
         Command::Test(args) => test::run(&args),
     };

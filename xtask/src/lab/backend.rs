@@ -9,12 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-use super::fault::{End, Facts, Fault, Step, Target, plan};
+use super::fault::{Death, End, Facts, Fault, Step, Target, plan};
+use super::process::send;
 
 /// How long a caller waits for the backend to reach a state that it is about to reach.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -71,6 +73,8 @@ struct State {
 struct Shared {
     /// Do paths choose faults?
     faults: bool,
+    /// May a request end the process?
+    mortal: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -121,15 +125,33 @@ impl Backend {
 
     /// Starts one that answers every path with 200: where retries go.
     pub fn start_good() -> Result<Self> {
-        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), false)
+        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), Shared::default())
     }
 
     /// Starts on that address.
     pub fn bind(addr: SocketAddr) -> Result<Self> {
-        Self::serve(addr, true)
+        Self::serve(
+            addr,
+            Shared {
+                faults: true,
+                ..Shared::default()
+            },
+        )
     }
 
-    fn serve(addr: SocketAddr, faults: bool) -> Result<Self> {
+    /// Starts one on that address whose requests may end this very process.
+    pub fn bind_mortal(addr: SocketAddr) -> Result<Self> {
+        Self::serve(
+            addr,
+            Shared {
+                faults: true,
+                mortal: true,
+                ..Shared::default()
+            },
+        )
+    }
+
+    fn serve(addr: SocketAddr, shared: Shared) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -138,10 +160,7 @@ impl Backend {
             .block_on(TcpListener::bind(addr))
             .with_context(|| format!("cannot listen on {addr}"))?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            faults,
-            ..Shared::default()
-        });
+        let shared = Arc::new(shared);
         let (close_idle, idle_signal) = watch::channel(());
         let (stop, stopped) = oneshot::channel();
         let for_thread = Arc::clone(&shared);
@@ -340,7 +359,7 @@ impl Connection {
 
     async fn read_request(&mut self) -> io::Result<Option<Request>> {
         loop {
-            if let Some((request, rest)) = parse(&self.buffer) {
+            if let Some((request, rest)) = parse(&self.buffer, self.shared.faults) {
                 self.buffer = rest;
                 return Ok(Some(request));
             }
@@ -374,6 +393,7 @@ impl Connection {
             End::Keep | End::KeepFor(_) | End::Fin => (Ended::Fin, None),
             End::Reset => (Ended::Reset, None),
             End::Hang => (Ended::ByPeer, None),
+            End::Die(_) => (Ended::Fin, None),
         };
         if end == Ended::Kept {
             // Before the response: whoever has read it may call `close_idle` at once.
@@ -392,6 +412,11 @@ impl Connection {
                     }
                 },
             }
+        }
+        if let End::Die(death) = plan.end
+            && self.shared.mortal
+        {
+            die(death);
         }
         if plan.end == End::Hang {
             let mut sink = [0; 1024];
@@ -420,8 +445,26 @@ impl Connection {
     }
 }
 
+/// Ends this process. The signals have their default actions here.
+fn die(death: Death) -> ! {
+    let signal = match death {
+        Death::Segv => Signal::SEGV,
+        Death::Abort => Signal::ABORT,
+        Death::Kill => Signal::KILL,
+        Death::Exit => std::process::exit(3),
+    };
+    // Rust's own handler of SIGSEGV takes itself away at the first; the second meets the default.
+    for _ in 0..2 {
+        // Cannot fail for ourselves; if it did, we still end.
+        let _ = send(std::process::id(), signal);
+    }
+    std::process::abort()
+}
+
 /// One whole request at the front of the buffer, and what follows it.
-fn parse(buffer: &[u8]) -> Option<(Request, Vec<u8>)> {
+///
+/// With `faults`, a request whose fault does not wait for the body ends with its head.
+fn parse(buffer: &[u8], faults: bool) -> Option<(Request, Vec<u8>)> {
     let head_len = find(buffer, b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&buffer[..head_len]);
     let mut lines = head.lines();
@@ -441,6 +484,9 @@ fn parse(buffer: &[u8]) -> Option<(Request, Vec<u8>)> {
             }
             _ => {}
         }
+    }
+    if faults && Target::parse(&target).is_early() {
+        body_len = Some(0);
     }
     let whole = head_len + body_len?;
     if buffer.len() < whole {
@@ -475,14 +521,14 @@ mod tests {
     #[test]
     fn requests_are_cut_where_they_end() {
         let (request, rest) =
-            parse(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET").unwrap();
+            parse(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET", true).unwrap();
         assert_eq!((request.bytes, rest.as_slice()), (42, b"GET".as_slice()));
         assert!(request.keep_alive);
-        assert!(parse(b"POST /a HTTP/1.1\r\nContent-Length: 4\r\n\r\nabc").is_none());
-        let (request, _) = parse(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        assert!(parse(b"POST /a HTTP/1.1\r\nContent-Length: 4\r\n\r\nabc", true).is_none());
+        let (request, _) = parse(b"GET / HTTP/1.0\r\n\r\n", true).unwrap();
         assert!(!request.keep_alive);
         let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
-        assert_eq!(parse(chunked).unwrap().0.bytes, chunked.len() as u64);
+        assert_eq!(parse(chunked, true).unwrap().0.bytes, chunked.len() as u64);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
 
 /// A request to send.
@@ -122,6 +122,8 @@ impl Client {
     pub fn connect(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))
             .with_context(|| format!("cannot connect to {to}"))?;
+        // A proxy that does not take a whole request must not hold us for ever.
+        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
@@ -178,6 +180,21 @@ impl Client {
                 Err(error) => end_of(error.kind()),
             };
             return shape.reply(&bytes, end);
+        }
+    }
+
+    /// Reads until the head of the final response is there, and whatever came with it.
+    pub fn read_head(&mut self) -> Result<Reply> {
+        let mut bytes = Vec::new();
+        loop {
+            let shape = Shape::of(&bytes, false);
+            if shape.status.is_some() {
+                return Ok(shape.reply(&bytes, ReplyEnd::Open));
+            }
+            let mut chunk = [0; 16 * 1024];
+            let n = self.stream.read(&mut chunk).context("no response head")?;
+            ensure!(n > 0, "the connection ended before the response head");
+            bytes.extend_from_slice(&chunk[..n]);
         }
     }
 

@@ -20,6 +20,19 @@ pub enum Fault {
     PartialHeaderFin,
     /// `/partial-header-rst`: half a head, then RST.
     PartialHeaderRst,
+    /// `/unread?after=`: does not wait for the body and closes without having read it: RST.
+    Unread,
+    /// `/100-fin`: `100 Continue` and nothing else, then FIN.
+    ContinueFin,
+    /// `/body-stall?length=&sent=`: a declared length, fewer bytes, then nothing.
+    BodyStall,
+    /// `/drip?length=&sent=&pause=`: a body of which the rest comes after a pause.
+    Drip,
+    /// `/die?how=&after=`: the process of the backend ends (`how`: `segv`, `kill`, `abort`, `exit`)
+    /// before a response byte.
+    Die,
+    /// `/die-body?how=&after=&length=&sent=`: the same in the middle of a body.
+    DieBody,
     /// `/body-fin?length=&sent=`: a declared length, fewer bytes, then FIN.
     BodyFin,
     /// `/body-rst?length=&sent=`: the same with RST.
@@ -71,6 +84,12 @@ impl<'a> Target<'a> {
             "rst" => Fault::Rst,
             "partial-header" => Fault::PartialHeaderFin,
             "partial-header-rst" => Fault::PartialHeaderRst,
+            "unread" => Fault::Unread,
+            "100-fin" => Fault::ContinueFin,
+            "body-stall" => Fault::BodyStall,
+            "drip" => Fault::Drip,
+            "die" => Fault::Die,
+            "die-body" => Fault::DieBody,
             "body-fin" => Fault::BodyFin,
             "body-rst" => Fault::BodyRst,
             "chunked-ok" => Fault::ChunkedOk,
@@ -92,13 +111,29 @@ impl<'a> Target<'a> {
         Self { fault, path, query }
     }
 
+    /// Is it carried out when the request's head is there, whatever follows?
+    pub const fn is_early(&self) -> bool {
+        matches!(self.fault, Fault::Unread)
+    }
+
     /// A number from the query string.
     fn number(&self, name: &str) -> Option<u64> {
-        self.query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .and_then(|(_, value)| value.parse().ok())
+        self.text(name)?.parse().ok()
+    }
+
+    fn text(&self, name: &str) -> Option<&'a str> {
+        let pairs = self.query.split('&');
+        let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    fn death(&self) -> End {
+        End::Die(match self.text("how") {
+            Some("segv") => Death::Segv,
+            Some("abort") => Death::Abort,
+            Some("exit") => Death::Exit,
+            _ => Death::Kill,
+        })
     }
 
     fn pause(&self, name: &str, default_ms: u64) -> Step {
@@ -130,6 +165,21 @@ pub enum End {
     Reset,
     /// Nothing more, until the peer closes.
     Hang,
+    /// The whole process ends; a backend that is a thread of something else closes instead.
+    Die(Death),
+}
+
+/// How a process ends itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// As by a bad pointer.
+    Segv,
+    /// As by a failed assertion.
+    Abort,
+    /// As by the out-of-memory killer.
+    Kill,
+    /// With exit code 3.
+    Exit,
 }
 
 /// What to do, in order.
@@ -161,7 +211,7 @@ pub fn plan(target: &Target<'_>, facts: Facts<'_>) -> Plan {
     let ok = |bytes: u64| whole(200, &vec![b'x'; bytes as usize], facts);
     let cut = |head: String, body: &[u8], end: End| {
         let mut steps = vec![Step::Write([head.as_bytes(), body].concat())];
-        if end == End::Reset {
+        if !matches!(end, End::Fin | End::Keep) {
             steps.push(target.pause("after", BEFORE_RESET_MS));
         }
         Plan { steps, end }
@@ -173,8 +223,12 @@ pub fn plan(target: &Target<'_>, facts: Facts<'_>) -> Plan {
         )
     };
     let short_body = |end| {
-        let length = target.number("length").unwrap_or(1000);
-        let sent = vec![b'x'; target.number("sent").unwrap_or(400) as usize];
+        let (length, sent) = match target.fault {
+            Fault::Drip => (20_000, 6_000),
+            _ => (1000, 400),
+        };
+        let length = target.number("length").unwrap_or(length);
+        let sent = vec![b'x'; target.number("sent").unwrap_or(sent) as usize];
         cut(head(200, &[("Content-Length", &length)], facts), &sent, end)
     };
     let open_chunks = |end| {
@@ -201,6 +255,21 @@ pub fn plan(target: &Target<'_>, facts: Facts<'_>) -> Plan {
         Fault::Rst | Fault::RstOnce => silent(End::Reset),
         Fault::PartialHeaderFin => cut(half_head(), b"", End::Fin),
         Fault::PartialHeaderRst => cut(half_head(), b"", End::Reset),
+        // What lies unread in the socket makes a reset of a plain close.
+        Fault::Unread => silent(End::Fin),
+        Fault::ContinueFin => cut("HTTP/1.1 100 Continue\r\n\r\n".into(), b"", End::Fin),
+        Fault::BodyStall => short_body(End::Hang),
+        Fault::Drip => {
+            let length = target.number("length").unwrap_or(20_000);
+            let sent = target.number("sent").unwrap_or(6_000).min(length);
+            let mut plan = short_body(End::Keep);
+            plan.steps.push(target.pause("pause", 300));
+            plan.steps
+                .push(Step::Write(vec![b'y'; (length - sent) as usize]));
+            plan
+        }
+        Fault::Die => silent(target.death()),
+        Fault::DieBody => short_body(target.death()),
         Fault::BodyFin => short_body(End::Fin),
         Fault::BodyRst => short_body(End::Reset),
         Fault::ChunkedOk => cut(
@@ -329,6 +398,9 @@ mod tests {
             ("/fin", End::Fin),
             ("/rst", End::Reset),
             ("/hang", End::Hang),
+            ("/unread", End::Fin),
+            ("/die?how=segv", End::Die(Death::Segv)),
+            ("/die", End::Die(Death::Kill)),
         ] {
             assert_eq!(made(target, FACTS), (String::new(), end), "{target}");
         }

@@ -49,11 +49,11 @@ pub(super) fn judge(variant: &Variant, view: View, cases: &[&Value]) -> Verdict 
     let because = case["verdict"]["because"].as_str();
     let accepted = match expect {
         Expect::Rule(rules) => rules.contains(&said),
-        Expect::Because(rules, cause) => {
-            if rules.contains(&said) && because != Some(cause) {
-                return wrong(format!("{said}, not because of {cause}"));
+        Expect::Because(rules, causes) => {
+            if rules.contains(&said) && !because.is_some_and(|because| causes.contains(&because)) {
+                return wrong(format!("{said}, not because of {}", causes.join(" or ")));
             }
-            said == cause || rules.contains(&said)
+            causes.contains(&said) || rules.contains(&said)
         }
         Expect::Nothing => false,
     };
@@ -93,7 +93,7 @@ mod tests {
             after: (0, 1),
         },
         method: Method::Get,
-        local: Expect::Because(&["fin-before-response"], "backend-process-exit"),
+        local: Expect::Because(&["fin-before-response"], &["backend-process-exit"]),
         remote: Expect::Rule(&["fin-before-response"]),
         outcomes: &["error-response"],
         marks: Marks {

@@ -13,6 +13,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,10 +28,14 @@ use self::seed::Seed;
 use self::tally::Tally;
 use self::trial::Done;
 use self::world::World;
+use super::backend::Backend;
 use super::capture::{Capture, Ended, Output};
 use super::process::find_program;
 use super::proxy::{Kind, Logs};
 use super::scratch;
+
+/// The hidden command that runs [`backend`].
+pub const BACKEND_COMMAND: &str = "lab-backend";
 
 /// Requests that each proxy works on at a time.
 const AT_ONCE: usize = 6;
@@ -67,6 +72,14 @@ pub struct Outcome {
     pub held: bool,
 }
 
+/// Is a backend on that address until the process ends, which a request may bring about.
+pub fn backend(addr: SocketAddr) -> Result<()> {
+    let _backend = Backend::bind_mortal(addr)?;
+    loop {
+        std::thread::park();
+    }
+}
+
 /// What this machine lacks to run it.
 pub fn missing(kinds: &[Kind]) -> Vec<String> {
     let kinds: &[Kind] = if kinds.is_empty() { &Kind::ALL } else { kinds };
@@ -99,10 +112,17 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         .into_iter()
         .filter(|kind| choice.wants(*kind))
         .collect();
-    let views: Vec<View> = [(View::Local, options.local), (View::Remote, options.remote)]
-        .into_iter()
-        .filter_map(|(view, wanted)| wanted.then_some(view))
-        .collect();
+    let left = trials
+        .iter()
+        .any(|trial| trial.variant.counts_in(View::Left));
+    let views: Vec<View> = [
+        (View::Local, options.local),
+        (View::Remote, options.remote),
+        (View::Left, options.local && left),
+    ]
+    .into_iter()
+    .filter_map(|(view, wanted)| wanted.then_some(view))
+    .collect();
 
     let directory = scratch::private_directory()?;
     eprintln!(
@@ -150,8 +170,12 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
 }
 
 /// How the tracer is called.
-fn args(world: &World, _view: View) -> Vec<String> {
-    let mut args: Vec<String> = ["--status", "500,502,503,504", "--format", "ndjson"]
+fn args(world: &World, view: View) -> Vec<String> {
+    let status = match view {
+        View::Local | View::Remote => "500,502,503,504",
+        View::Left => "499",
+    };
+    let mut args: Vec<String> = ["--status", status, "--format", "ndjson"]
         .map(str::to_owned)
         .into();
     for proxy in world.proxies() {
@@ -262,10 +286,8 @@ fn conclude(
     let mut notes = String::new();
     let saved = saved_to()?;
     for (view, ended) in ends {
-        fs::write(
-            saved.join(format!("{}.ndjson", view.name())),
-            ended.stdout(),
-        )?;
+        let file = format!("{view:?}.ndjson").to_ascii_lowercase();
+        fs::write(saved.join(file), ended.stdout())?;
         for (_, loss) in ended.of_type("loss") {
             lost += loss["count"].as_u64().unwrap_or(0);
         }
@@ -276,6 +298,9 @@ fn conclude(
             cases.entry(path).or_default().push(case);
         }
         for one in done {
+            if !one.trial.variant.counts_in(*view) {
+                continue;
+            }
             let mine = cases.remove(one.path.as_str()).unwrap_or_default();
             if one.void.is_some() {
                 tally.void(&one.trial, *view);
@@ -302,6 +327,10 @@ fn conclude(
             }
             let note = json!({"trial": one.trial.to_string(), "void": one.void, "client": one.met});
             notes += &format!("{note}\n");
+        }
+        if *view == View::Left {
+            // It reports every failure that is not an answer, and the others judge those.
+            continue;
         }
         for case in cases.into_values().flatten() {
             stray += 1;

@@ -44,12 +44,9 @@ pub(super) enum Expect {
     /// One case, with one of these rules. More than one only where nothing on the wire or in a
     /// socket could tell them apart.
     Rule(&'static [&'static str]),
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for failures that have a deeper cause")
-    )]
-    /// One case with one of these rules, and that rule as its deeper cause (or as the rule itself).
-    Because(&'static [&'static str], &'static str),
+    /// One case with one of these rules, and one of those as its deeper cause (or as the rule
+    /// itself).
+    Because(&'static [&'static str], &'static [&'static str]),
     /// No case: nothing failed.
     Nothing,
 }
@@ -61,6 +58,8 @@ pub(super) enum View {
     Local,
     /// The proxy's half only.
     Remote,
+    /// As the first, and clients that left are reported too (`--status 499`).
+    Left,
 }
 
 impl View {
@@ -68,6 +67,8 @@ impl View {
         match self {
             Self::Local => "local",
             Self::Remote => "remote",
+            // Of the same host, with one more status.
+            Self::Left => "local",
         }
     }
 }
@@ -77,7 +78,16 @@ impl Variant {
         match view {
             View::Local => self.local,
             View::Remote => self.remote,
+            View::Left => match self.make {
+                Make::Leave { .. } => Expect::Rule(&["client-abort"]),
+                _ => self.local,
+            },
         }
+    }
+
+    /// Is it judged in that view?
+    pub(super) const fn counts_in(&self, view: View) -> bool {
+        matches!(view, View::Left) == matches!(self.make, Make::Leave { .. })
     }
 }
 
@@ -89,6 +99,8 @@ pub(super) enum Method {
     Post,
     /// One or the other, by chance.
     Either,
+    /// A POST with a body of so many KiB.
+    Upload(usize),
 }
 
 /// A way through a proxy.
@@ -101,22 +113,57 @@ pub(super) enum Way {
     Pooled,
     /// To a port where nothing listens.
     Refused,
+    /// To an address where SYNs vanish.
+    BlackHole,
+    /// To an address that the router says cannot be reached.
+    Unreachable,
+    /// To an address of the proxy's own network that nobody has.
+    Nobody,
+    /// To a listener whose queue is full.
+    Queue,
+    /// To a backend that is a process of its own and may die.
+    Mortal,
+    /// Large packets to the backend vanish.
+    MtuRequest,
+    /// Large packets from the backend vanish.
+    MtuResponse,
+    /// Large packets vanish, and ICMP says so: TCP copes.
+    MtuTold,
+    /// Nearly all packets of an established connection are lost.
+    Lossy,
+    /// The router resets a connection when the request comes.
+    Reset,
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 3] = [Self::Fresh, Self::Pooled, Self::Refused];
+    pub(super) const ALL: [Self; 13] = [
+        Self::Fresh,
+        Self::Pooled,
+        Self::Refused,
+        Self::BlackHole,
+        Self::Unreachable,
+        Self::Nobody,
+        Self::Queue,
+        Self::Mortal,
+        Self::MtuRequest,
+        Self::MtuResponse,
+        Self::MtuTold,
+        Self::Lossy,
+        Self::Reset,
+    ];
 
     /// How many of it there are in each proxy.
     pub(super) const fn copies(self) -> usize {
         match self {
             Self::Pooled => 4,
-            Self::Fresh | Self::Refused => 1,
+            Self::Mortal => 2,
+            _ => 1,
         }
     }
 
     /// Is it for one trial at a time, with a backend of its own?
     pub(super) const fn exclusive(self) -> bool {
-        matches!(self, Self::Pooled)
+        matches!(self, Self::Pooled | Self::Mortal)
     }
 
     /// The name of a copy.
@@ -125,13 +172,23 @@ impl Way {
             Self::Fresh => "fresh",
             Self::Pooled => "pooled",
             Self::Refused => "refused",
+            Self::BlackHole => "black_hole",
+            Self::Unreachable => "unreachable",
+            Self::Nobody => "nobody",
+            Self::Queue => "queue",
+            Self::Mortal => "mortal",
+            Self::MtuRequest => "mtu_request",
+            Self::MtuResponse => "mtu_response",
+            Self::MtuTold => "mtu_told",
+            Self::Lossy => "lossy",
+            Self::Reset => "reset",
         };
         format!("{name}_{copy}")
     }
 }
 
 /// How a failure is made. `fault` is the first segment of the path, which tells the backend what to
-/// do ([`crate::lab::fault`]); `after` is the range of its delay in ms.
+/// do ([`crate::lab::fault`]), and may bring a query along; `after` is the range of its delay in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Make {
     /// A request from a client of its own.
@@ -147,14 +204,43 @@ pub(super) enum Make {
     /// The backend closes the kept connection, its FIN gets lost, and the request then meets a
     /// closed socket. `idle` is the range of the pause before, ms.
     LostFin { idle: (u64, u64) },
+    /// The backend closes the kept connection and the client sends its next request, both as nearly
+    /// at the same time as can be, until they cross.
+    Race,
+    /// After the pause the router answers the next packet of the kept connection with a reset.
+    IdleReset { idle: (u64, u64) },
+    /// After the pause the router loses everything of the kept connection.
+    IdleLoss { idle: (u64, u64) },
+    /// The router resets the connection in the middle of a response.
+    ResetInBody,
+    /// The backend's process gets that signal while the request waits, after that many ms.
+    Kill { signal: Kill, after: (u64, u64) },
+    /// The client leaves while the request waits, after that many ms.
+    Leave { reset: bool, after: (u64, u64) },
+}
+
+/// A signal from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kill {
+    /// `kill -9`.
+    Kill,
+    /// SIGTERM, as of a restart.
+    Term,
 }
 
 impl Make {
-    pub(super) const fn fault(self) -> &'static str {
-        match self {
+    /// The first segment of the path, and what is to stand behind it as a query.
+    pub(super) fn fault(self) -> (&'static str, &'static str) {
+        let fault = match self {
             Self::Ask { fault, .. } | Self::Reused { fault, .. } => fault,
-            Self::LostFin { .. } => "ok",
-        }
+            Self::LostFin { .. } | Self::Race | Self::IdleReset { .. } | Self::IdleLoss { .. } => {
+                "ok"
+            }
+            Self::ResetInBody => "drip",
+            Self::Kill { .. } => "hang",
+            Self::Leave { .. } => "hang",
+        };
+        fault.split_once('?').unwrap_or((fault, ""))
     }
 }
 

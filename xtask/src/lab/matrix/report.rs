@@ -143,7 +143,7 @@ pub(super) fn text(findings: &Findings<'_>) -> String {
 fn matrix(findings: &Findings<'_>, view: View) -> String {
     let mut cells: BTreeMap<(&str, Kind), Count> = BTreeMap::new();
     for (key, count) in &findings.tally.counts {
-        if key.view == view {
+        if key.view.name() == view.name() {
             cells.entry((key.id, key.kind)).or_default().merge(count);
         }
     }
@@ -153,7 +153,7 @@ fn matrix(findings: &Findings<'_>, view: View) -> String {
     let mut text = format!(
         "{} (right/total; ! wrong, !! wrong and sure, ? unexplained, 0 no case, - not possible)\n      ",
         match view {
-            View::Local => "Backend on the same host",
+            View::Local | View::Left => "Backend on the same host",
             View::Remote => "Backend on another host",
         }
     );
@@ -214,7 +214,7 @@ fn logs(findings: &Findings<'_>) -> String {
     let lines = findings.tally.counts.iter().filter_map(|(key, count)| {
         let against = count.log_against.as_ref()?;
         // The log does not depend on the view.
-        (key.view == View::Local || !has_local(findings)).then(|| {
+        (key.view != View::Remote || !has_local(findings)).then(|| {
             format!(
                 "{} {} {}: {} of {} as expected; for example: {against}",
                 key.id,

@@ -2,57 +2,109 @@
 //! between them that can lose, refuse and reset what it forwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
+use super::BACKEND_COMMAND;
 use super::plan::Way;
 use crate::lab::backend::Backend;
 use crate::lab::netns::Namespace;
+use crate::lab::process::{Running, bound, wait_for};
 use crate::lab::proxy::{Kind, Lane, Options, Proxy};
 
 /// The proxies' side: 198.18.0.0/15 is for benchmarks (RFC 2544), so nothing real is there.
 const PROXY_NET: &str = "198.18.1";
 /// The backends' side.
 const BACKEND_NET: &str = "198.18.2";
-/// Backends that answer.
-const BACKEND: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 1);
+/// Backends that answer, over a path without tricks.
+const BACKEND: u8 = 1;
+/// SYNs to it vanish.
+const BLACK_HOLE: u8 = 2;
+/// The router says that it cannot be reached.
+const UNREACHABLE: u8 = 3;
+/// Large packets to it vanish.
+const MTU_REQUEST: u8 = 5;
+/// Large packets from it vanish.
+const MTU_RESPONSE: u8 = 6;
+/// Large packets to it and from it are refused with a word.
+const MTU_TOLD: u8 = 7;
+/// Most packets are lost.
+const LOSSY: u8 = 8;
+/// Requests are answered with a reset.
+const RESET: u8 = 9;
+/// The last of them.
+const LAST: u8 = 9;
+/// Nobody in the proxies' own network.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 99);
 /// The port of the backend that all share.
 const SHARED_PORT: u16 = 8000;
+/// A listener whose queue is full.
+const QUEUE_PORT: u16 = 8001;
 /// First port of those that one trial has for itself.
 const OWN_PORTS: u16 = 8100;
 /// A port where nothing listens.
-const NOBODY_PORT: u16 = 7999;
+const REFUSED_PORT: u16 = 7999;
 
 /// Time that proxies get to connect, ms: long enough for a second SYN.
 const CONNECT_MS: u64 = 1500;
 /// Time that proxies give a response, ms: long enough for three retransmissions.
 const RESPONSE_MS: u64 = 2000;
+/// Size of the largest packet that a narrow path takes, bytes.
+const NARROW_MTU: u32 = 1200;
 
-/// The router's filter. Elements are `address . port` of the proxy's end of a connection.
-const FILTER: &str = "\
-table inet lab {
-  set lost_fin { type ipv4_addr . inet_service; }
-  chain forward {
+/// The router's filter. Elements are `address . port` of the proxy's end of a connection. `refused`
+/// and `lost` are asked for packets of a connection that stands.
+fn filter() -> String {
+    format!(
+        "\
+table inet lab {{
+  set lost_fin {{ type ipv4_addr . inet_service; }}
+  set lost {{ type ipv4_addr . inet_service; }}
+  set refused {{ type ipv4_addr . inet_service; }}
+  chain forward {{
     type filter hook forward priority 0; policy accept;
     ip daddr . tcp dport @lost_fin tcp flags & (fin | rst) == fin drop
-  }
+    ip saddr . tcp sport @lost drop
+    ip daddr . tcp dport @lost drop
+    ip saddr . tcp sport @refused reject with tcp reset
+    ip daddr {BACKEND_NET}.{BLACK_HOLE} drop
+    ip daddr {BACKEND_NET}.{UNREACHABLE} reject with icmp type host-unreachable
+    ip daddr {BACKEND_NET}.{LOSSY} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
+    ip saddr {BACKEND_NET}.{LOSSY} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
+    ip daddr {BACKEND_NET}.{RESET} tcp flags & (syn | fin | rst) == 0 meta length > 100 reject with tcp reset
+  }}
+  chain output {{
+    type filter hook output priority 0; policy accept;
+    ip daddr {{ {PROXY_NET}.{MTU_REQUEST}, {BACKEND_NET}.{MTU_RESPONSE} }} icmp type destination-unreachable drop
+  }}
+}}
+"
+    )
 }
-";
 
 /// What the router does to one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trick {
     /// Loses the FINs of the backend.
     LostFin,
+    /// Loses everything.
+    Lost,
+    /// Answers whatever the proxy sends with a reset.
+    Reset,
 }
 
 impl Trick {
     const fn set(self) -> &'static str {
         match self {
             Self::LostFin => "lost_fin",
+            Self::Lost => "lost",
+            Self::Reset => "refused",
         }
     }
 }
@@ -62,11 +114,13 @@ pub(super) struct World {
     proxies: BTreeMap<Kind, Proxy>,
     /// By kind of proxy and name of the lane.
     own: BTreeMap<(Kind, String), Backend>,
+    mortal: BTreeMap<(Kind, String), Mortal>,
     shared: Backend,
+    _queue: FullQueue,
     busy: Mutex<BTreeSet<(Kind, String)>>,
     freed: Condvar,
     router: Namespace,
-    _backends: Namespace,
+    backends: Namespace,
     near: Namespace,
 }
 
@@ -77,39 +131,50 @@ impl World {
         let router = Namespace::new("router")?;
         let backends = Namespace::new("backends")?;
         connect(&near, &router, &backends)?;
-        router.nft(FILTER)?;
+        router.nft(&filter())?;
 
-        let bind = |port: u16| {
-            let addr = SocketAddr::from((BACKEND, port));
-            backends.run(move || Backend::bind(addr))
-        };
-        let shared = bind(SHARED_PORT)?;
+        let at = |host: u8, port: u16| SocketAddr::from(([198, 18, 2, host], port));
+        let bind = |addr: SocketAddr| backends.run(move || Backend::bind(addr));
+        let shared = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHARED_PORT)))?;
+        let queue = backends.run(move || FullQueue::new(at(BACKEND, QUEUE_PORT)))?;
         let mut own = BTreeMap::new();
+        let mut mortal = BTreeMap::new();
         let mut lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
         let mut port = OWN_PORTS;
-        for &kind in kinds {
-            for way in Way::ALL {
-                for copy in 0..way.copies() {
-                    let name = way.lane(copy);
-                    let to = match way {
-                        Way::Refused => SocketAddr::from((BACKEND, NOBODY_PORT)),
-                        _ if way.exclusive() => {
-                            port += 1;
-                            let backend = bind(port)?;
-                            let addr = backend.addr();
-                            own.insert((kind, name.clone()), backend);
-                            addr
-                        }
-                        _ => shared.addr(),
-                    };
-                    lanes.entry(kind).or_default().push(Lane {
-                        name,
-                        to,
-                        pooled: way == Way::Pooled,
-                        connect_ms: CONNECT_MS,
-                        response_ms: RESPONSE_MS,
-                    });
-                }
+        let kinds = kinds.iter().copied();
+        for (kind, way) in kinds.flat_map(|kind| Way::ALL.map(|way| (kind, way))) {
+            for copy in 0..way.copies() {
+                let name = way.lane(copy);
+                let to = match way {
+                    Way::Fresh => at(BACKEND, SHARED_PORT),
+                    Way::Pooled => {
+                        port += 1;
+                        own.insert((kind, name.clone()), bind(at(BACKEND, port))?);
+                        at(BACKEND, port)
+                    }
+                    Way::Mortal => {
+                        port += 1;
+                        mortal.insert((kind, name.clone()), Mortal::new(at(BACKEND, port)));
+                        at(BACKEND, port)
+                    }
+                    Way::Refused => at(BACKEND, REFUSED_PORT),
+                    Way::BlackHole => at(BLACK_HOLE, SHARED_PORT),
+                    Way::Unreachable => at(UNREACHABLE, SHARED_PORT),
+                    Way::Nobody => SocketAddr::from((NOBODY, SHARED_PORT)),
+                    Way::Queue => at(BACKEND, QUEUE_PORT),
+                    Way::MtuRequest => at(MTU_REQUEST, SHARED_PORT),
+                    Way::MtuResponse => at(MTU_RESPONSE, SHARED_PORT),
+                    Way::MtuTold => at(MTU_TOLD, SHARED_PORT),
+                    Way::Lossy => at(LOSSY, SHARED_PORT),
+                    Way::Reset => at(RESET, SHARED_PORT),
+                };
+                lanes.entry(kind).or_default().push(Lane {
+                    name,
+                    to,
+                    pooled: way == Way::Pooled,
+                    connect_ms: CONNECT_MS,
+                    response_ms: RESPONSE_MS,
+                });
             }
         }
         let mut proxies = BTreeMap::new();
@@ -126,11 +191,13 @@ impl World {
         Ok(Self {
             proxies,
             own,
+            mortal,
             shared,
+            _queue: queue,
             busy: Mutex::default(),
             freed: Condvar::new(),
             router,
-            _backends: backends,
+            backends,
             near,
         })
     }
@@ -218,10 +285,18 @@ impl Taken<'_> {
         front.with_context(|| format!("no lane {}", self.lane))
     }
 
-    /// The backend behind it.
+    /// The backend behind it, if it is one of this process.
     pub(super) fn backend(&self) -> &Backend {
         let key = (self.kind, self.lane.clone());
         self.world.own.get(&key).unwrap_or(&self.world.shared)
+    }
+
+    /// The process of the backend behind it, if it is one of its own; started if it does not run.
+    pub(super) fn process(&self) -> Result<Option<u32>> {
+        let mortal = self.world.mortal.get(&(self.kind, self.lane.clone()));
+        mortal
+            .map(|mortal| mortal.ensure(&self.world.backends))
+            .transpose()
     }
 }
 
@@ -231,6 +306,71 @@ impl Drop for Taken<'_> {
         busy.remove(&(self.kind, self.lane.clone()));
         drop(busy);
         self.world.freed.notify_all();
+    }
+}
+
+/// A backend that is a process of its own.
+struct Mortal {
+    addr: SocketAddr,
+    running: Mutex<Option<Running>>,
+}
+
+impl Mortal {
+    const fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Its process id; starts it if it does not run.
+    fn ensure(&self, backends: &Namespace) -> Result<u32> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = running.as_mut()
+            && process.exited()?.is_none()
+        {
+            return Ok(process.pid());
+        }
+        let addr = self.addr;
+        let process = backends.run(move || {
+            let program = std::env::current_exe()?;
+            let process = Running::start(
+                bound(&program)
+                    .args([BACKEND_COMMAND, &addr.to_string()])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null()),
+            )?;
+            let up = wait_for(Duration::from_secs(5), || {
+                Ok(TcpStream::connect(addr).is_ok().then_some(()))
+            })?;
+            up.context("the backend's process does not listen")?;
+            Ok(process)
+        })?;
+        let pid = process.pid();
+        *running = Some(process);
+        Ok(pid)
+    }
+}
+
+/// A listener that nobody serves and whose queue is full, so that the kernel drops further SYNs.
+struct FullQueue {
+    _listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl FullQueue {
+    fn new(addr: SocketAddr) -> Result<Self> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        listener.bind(&addr.into())?;
+        listener.listen(1)?;
+        let patience = Duration::from_millis(200);
+        let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&addr, patience).ok());
+        let waiting: Vec<_> = waiting.take(16).collect();
+        ensure!(waiting.len() < 16, "the queue of a listener does not fill");
+        Ok(Self {
+            _listener: listener,
+            _waiting: waiting,
+        })
     }
 }
 
@@ -245,10 +385,38 @@ fn connect(near: &Namespace, router: &Namespace, backends: &Namespace) -> Result
         far = backends.path(),
     ))?;
     router.sysctl("ipv4/ip_forward", "1")?;
+    // Each packet that cannot go on is answered, not one a second.
+    router.sysctl("ipv4/icmp_ratelimit", "0")?;
+    router.sysctl("ipv4/icmp_msgs_per_sec", "100000")?;
     for (namespace, net) in [(near, PROXY_NET), (backends, BACKEND_NET)] {
         namespace.ip(&format!(
             "addr add {net}.1/24 dev up0\nlink set up0 up\nroute add default via {net}.254\n"
         ))?;
+        // What was learnt of a path is forgotten soon, so that it is learnt again.
+        namespace.sysctl("ipv4/route/mtu_expires", "2")?;
+    }
+    // Nobody answers for 198.18.1.99: known after 0.3 s instead of 3.
+    near.sysctl("ipv4/neigh/up0/retrans_time_ms", "100")?;
+    let others =
+        (BACKEND + 1..=LAST).map(|host| format!("addr add {BACKEND_NET}.{host}/24 dev up0\n"));
+    backends.ip(&others.collect::<String>())?;
+    // Proxies have an address of their own for each narrow path: so both directions of a path have
+    // a route of their own at the router, and routes have the limits.
+    for host in [MTU_REQUEST, MTU_RESPONSE, MTU_TOLD] {
+        near.ip(&format!(
+            "addr add {PROXY_NET}.{host}/24 dev up0\n\
+             route add {BACKEND_NET}.{host}/32 via {PROXY_NET}.254 src {PROXY_NET}.{host}\n"
+        ))?;
+        if host != MTU_RESPONSE {
+            router.ip(&format!(
+                "route add {BACKEND_NET}.{host}/32 dev far0 mtu {NARROW_MTU}\n"
+            ))?;
+        }
+        if host != MTU_REQUEST {
+            router.ip(&format!(
+                "route add {PROXY_NET}.{host}/32 dev near0 mtu {NARROW_MTU}\n"
+            ))?;
+        }
     }
     Ok(())
 }

@@ -1,17 +1,24 @@
 //! The rows of the lab: every failure of the catalogue, the ways to make it, and what is true about
 //! each. Rows that a proxy cannot show stand in [`IMPOSSIBLE`], with the reason.
 
+mod body;
 mod connect;
+mod path;
 mod response;
 
-use super::plan::{Impossible, Row};
+use super::plan::{Expect, Impossible, Make, Marks, Method, Row, Variant, Way};
 use crate::lab::proxy::Kind;
 
 /// All rows.
-pub(super) static ROWS: &[&[Row]] = &[connect::ROWS, response::ROWS];
+pub(super) static ROWS: &[&[Row]] = &[connect::ROWS, response::ROWS, body::ROWS, path::ROWS];
 
 /// What cannot be shown.
-pub(super) static IMPOSSIBLE: &[&[Impossible]] = &[connect::IMPOSSIBLE, response::IMPOSSIBLE];
+pub(super) static IMPOSSIBLE: &[&[Impossible]] = &[
+    connect::IMPOSSIBLE,
+    response::IMPOSSIBLE,
+    body::IMPOSSIBLE,
+    path::IMPOSSIBLE,
+];
 
 /// Is there such a row?
 pub(super) fn knows(id: &str) -> bool {
@@ -21,6 +28,31 @@ pub(super) fn knows(id: &str) -> bool {
         .chain(impossible.map(|one| one.id))
         .any(|known| known.eq_ignore_ascii_case(id))
 }
+
+/// What most variants have in common: `Variant { name: …, ..BASE }`.
+const BASE: Variant = Variant {
+    name: "",
+    proxies: ALL,
+    way: Way::Fresh,
+    make: Make::Ask {
+        fault: "ok",
+        after: (0, 1),
+    },
+    method: Method::Either,
+    local: Expect::Nothing,
+    remote: Expect::Nothing,
+    outcomes: ERROR,
+    marks: UNCHECKED,
+    short: true,
+};
+
+/// Logs that are not looked at.
+const UNCHECKED: Marks = Marks {
+    nginx: &[],
+    haproxy: &[],
+    envoy: &[],
+    apache: &[],
+};
 
 /// All four.
 const ALL: &[Kind] = &Kind::ALL;
@@ -32,12 +64,15 @@ const ERROR: &[&str] = &["error-response"];
 /// kept connection differs, also by method.
 const ERROR_OR_HIDDEN: &[&str] = &["error-response", "dropped", "masked"];
 
+/// A response that began is cut short.
+const TRUNCATED: &[&str] = &["truncated"];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::lab::matrix::plan::{Choice, Expect};
+    use crate::lab::matrix::plan::{Choice, Expect, View};
 
     #[test]
     fn every_trial_has_a_path_of_its_own() {
@@ -64,7 +99,12 @@ mod tests {
             for expect in [variant.local, variant.remote] {
                 match expect {
                     Expect::Rule(rules) | Expect::Because(rules, _) => assert!(!rules.is_empty()),
-                    Expect::Nothing => assert!(variant.outcomes.is_empty()),
+                    // A client that leaves is reported only where that is asked for.
+                    Expect::Nothing => assert!(
+                        variant.outcomes.is_empty() || variant.counts_in(View::Left),
+                        "{}",
+                        variant.name
+                    ),
                 }
             }
         }
