@@ -175,9 +175,13 @@ fn args(world: &World, view: View) -> Vec<String> {
         View::Local | View::Remote => "500,502,503,504",
         View::Left => "499",
     };
-    let mut args: Vec<String> = ["--status", status, "--format", "ndjson"]
+    let mut args: Vec<String> = ["--role", "auto", "--status", status, "--format", "ndjson"]
         .map(str::to_owned)
         .into();
+    if view == View::Remote {
+        // As if each backend were on another host.
+        args.push("--remote-view".to_owned());
+    }
     for proxy in world.proxies() {
         args.extend(["--pid".to_owned(), proxy.pid().to_string()]);
     }

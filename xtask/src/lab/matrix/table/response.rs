@@ -93,7 +93,9 @@ pub(super) const ROWS: &[Row] = &[
                 // A GET may be sent again, and then nobody could tell that they had met.
                 method: Method::Post,
                 local: RACE,
-                remote: RACE,
+                // When the request comes just before the close there is no FIN: the close makes a
+                // reset of it, as a program would that aborts.
+                remote: Expect::Rule(&["keepalive-race", "rst-before-response"]),
                 ..REUSED
             },
         ],
