@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod case;
 pub mod cli;
+pub mod config;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;

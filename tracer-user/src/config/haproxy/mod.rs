@@ -1,0 +1,8 @@
+//! HAProxy: <https://docs.haproxy.org/2.8/configuration.html>.
+
+mod evaluate;
+mod load;
+mod words;
+
+pub(super) use evaluate::upstreams;
+pub(super) use load::load;
