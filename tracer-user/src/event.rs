@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::config::ProxyConfig;
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
@@ -391,6 +392,15 @@ pub struct BackendSnapshot {
     pub ttfb: Vec<(u16, u32)>,
     /// Whole-response times.
     pub total: Vec<(u16, u32)>,
+    /// Longest idle time after which a connection was used again, µs; `None`: never.
+    #[serde(default)]
+    pub idle_reused_max_us: Option<u64>,
+    /// Shortest idle time after which the backend closed a connection, µs; `None`: never.
+    #[serde(default)]
+    pub idle_closed_min_us: Option<u64>,
+    /// How often it closed an idle connection.
+    #[serde(default)]
+    pub idle_closed: u64,
 }
 
 /// A backend that runs on this host: its half of a connection is seen too.
@@ -487,6 +497,8 @@ pub enum Input {
     UpstreamsInUse(UpstreamsInUse),
     /// Time has passed.
     Tick(MonoNs),
+    /// Values from the configurations of all traced proxies; the last ones before the end count.
+    Config(Vec<ProxyConfig>),
     /// State of the backend counters; the last one before the end counts.
     Backends(Vec<BackendSnapshot>),
     /// State of the loss counters; the last one before the end counts.

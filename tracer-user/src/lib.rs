@@ -1,5 +1,6 @@
 //! why502: which backend connection caused a 502, who ended it, how, and what to change.
 
+pub mod advise;
 pub mod capture;
 pub mod case;
 pub mod cli;

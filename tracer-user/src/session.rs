@@ -60,7 +60,7 @@ impl Session {
 
     /// One of this session's cases as it is serialised.
     pub fn case_document(&self, case: &Case) -> CaseDoc {
-        CaseDoc::new(case, self.tally.clock())
+        self.tally.case_document(case)
     }
 
     /// Everything known so far.

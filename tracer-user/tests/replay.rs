@@ -8,6 +8,7 @@ use std::io::BufReader;
 use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, bucket_of_us, flags};
+use why502::config::{Directive, ProxyConfig, Setting, Source, Target, UpstreamConfig, Value};
 use why502::event::{
     BackendSnapshot, ConnId, Exchange, Input, KernelEvent, Link, ProcessEvent, ProxyKind,
     ProxyProcess, SessionStart, Socket, Times,
@@ -43,6 +44,23 @@ fn inputs() -> Vec<Input> {
             parent: 100,
         })),
     ];
+    inputs.push(Input::Config(vec![ProxyConfig {
+        proxy: ProxyKind::Nginx,
+        file: "/etc/nginx/nginx.conf".into(),
+        upstreams: vec![UpstreamConfig {
+            group: "upstream api".into(),
+            targets: vec![Target::Address(addr("10.0.0.5:8080"))],
+            settings: vec![
+                setting(
+                    Directive::ProxyNextUpstream,
+                    Value::Words(vec!["off".into()]),
+                    12,
+                ),
+                setting(Directive::KeepaliveTimeout, Value::Millis(60_000), 41),
+            ],
+        }],
+        notes: Vec::new(),
+    }]));
     for n in 0..3 {
         let at = BASE + (100 + n * 1000) * MS;
         inputs.push(Input::Kernel(KernelEvent::Exchange(Box::new(upstream(
@@ -60,10 +78,22 @@ fn inputs() -> Vec<Input> {
         connect: vec![(bucket_of_us(180) as u16, 3)],
         ttfb: vec![(bucket_of_us(900) as u16, 497)],
         total: vec![(bucket_of_us(1_900) as u16, 497)],
+        idle_reused_max_us: Some(4_990_000),
+        idle_closed_min_us: Some(5_004_000),
+        idle_closed: 12,
     }]));
     inputs.push(Input::Losses(vec![("ring_upstream".into(), 0)]));
     inputs.push(Input::End(BASE + 10_000 * MS));
     inputs
+}
+
+fn setting(directive: Directive, value: Value, line: u32) -> Setting {
+    let file = "/etc/nginx/nginx.conf".into();
+    Setting {
+        directive,
+        value,
+        source: Source::File { file, line },
+    }
 }
 
 fn addr(text: &str) -> SocketAddr {
@@ -206,6 +236,16 @@ fn the_story_is_told_and_secrets_are_not() {
         assert!(report.contains("10.0.0.5:8080"), "{report}");
         assert!(report.contains("/checkout"), "{report}");
         assert!(!report.contains("secret"), "{report}");
+        // What the configuration said at the capture, beside the remedy and in the advice.
+        let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            report.contains("(now off, /etc/nginx/nginx.conf:12)"),
+            "{report}"
+        );
+        assert!(
+            report.contains("keepalive_timeout is 60s (/etc/nginx/nginx.conf:41)"),
+            "{report}"
+        );
     }
 }
 

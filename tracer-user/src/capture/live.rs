@@ -23,8 +23,11 @@ use super::options::CaptureOptions;
 use super::queues::Queues;
 use super::sink::Sink;
 use super::targets::Targets;
+use crate::config::Configs;
 use crate::decode::decode;
-use crate::event::{Exchange, Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent};
+use crate::event::{
+    Exchange, Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent, ProxyProcess,
+};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -79,6 +82,7 @@ pub(super) async fn run(
         tracer,
         watched,
         remote_view: options.remote_view,
+        unread: Vec::new(),
         sink,
         undecoded: 0,
         last_event: None,
@@ -201,12 +205,15 @@ pub(super) struct Watched {
     pub(super) icmp: Icmp,
     pub(super) queues: Queues,
     pub(super) in_use: InUse,
+    pub(super) configs: Configs,
 }
 
 struct Live {
     tracer: Tracer,
     watched: Watched,
     remote_view: bool,
+    /// Processes whose configuration was not read yet.
+    unread: Vec<ProxyProcess>,
     sink: Sink,
     undecoded: u64,
     last_event: Option<Instant>,
@@ -271,7 +278,7 @@ impl Live {
             .follow(&mut self.tracer, event, Instant::now())?;
         let local = watched.locals.follow(event, Instant::now());
         for proxy in new {
-            self.feed(&Input::Proxy(proxy))?;
+            self.proxy(proxy)?;
         }
         self.feed_local(local)?;
         if matches!(
@@ -319,6 +326,20 @@ impl Live {
         self.feed_local(restarted)
     }
 
+    fn proxy(&mut self, proxy: ProxyProcess) -> anyhow::Result<()> {
+        self.unread.push(proxy.clone());
+        self.feed(&Input::Proxy(proxy))
+    }
+
+    /// Reads the configurations of processes that are new since the last time: a reload starts some.
+    fn config(&mut self) -> anyhow::Result<()> {
+        let unread = std::mem::take(&mut self.unread);
+        match self.watched.configs.look(&unread) {
+            Some(configs) => self.feed(&Input::Config(configs)),
+            None => Ok(()),
+        }
+    }
+
     fn tick(&mut self) -> anyhow::Result<()> {
         let busy = self
             .last_event
@@ -336,8 +357,9 @@ impl Live {
     fn look(&mut self) -> anyhow::Result<()> {
         let new = self.watched.targets.look_again(&mut self.tracer)?;
         for proxy in new {
-            self.feed(&Input::Proxy(proxy))?;
+            self.proxy(proxy)?;
         }
+        self.config()?;
         self.watched.targets.prune(&mut self.tracer, Instant::now());
         Ok(())
     }
@@ -356,6 +378,7 @@ impl Live {
     }
 
     fn finish(mut self) -> anyhow::Result<bool> {
+        self.config()?;
         self.feed(&Input::Backends(self.tracer.backends_at_end()))?;
         self.losses()?;
         self.feed(&Input::End(mono_now()))?;

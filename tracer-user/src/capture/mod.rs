@@ -23,6 +23,7 @@ use self::options::CaptureOptions;
 use self::queues::Queues;
 use self::sink::Sink;
 use self::targets::{Targets, namespaces};
+use crate::config::Configs;
 use crate::event::{Input, SessionStart};
 use crate::kernel::loader::{Settings, Tracer};
 use crate::kernel::preflight::Preflight;
@@ -78,8 +79,13 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
 
     let mut sink = Sink::new(&options, recorder);
     sink.input(&Input::Start(start), 0)?;
+    let mut configs = Configs::new("/proc");
+    let config = configs.look(&proxies);
     for proxy in proxies {
         sink.input(&Input::Proxy(proxy), 0)?;
+    }
+    if let Some(config) = config {
+        sink.input(&Input::Config(config), 0)?;
     }
     for backend in backends {
         sink.input(&Input::LocalBackend(backend), 0)?;
@@ -90,6 +96,7 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
         icmp,
         queues: Queues::default(),
         in_use: InUse::default(),
+        configs,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -96,6 +96,11 @@ impl Upstreams {
     }
 }
 
+/// A path as reports show it.
+fn name_of(path: &std::path::Path) -> String {
+    crate::printable::printable(&path.to_string_lossy(), 512)
+}
+
 /// Adds a note, once, while there is room.
 fn note(notes: &mut Vec<String>, text: String) {
     if notes.len() < NOTES_MAX && !notes.contains(&text) {

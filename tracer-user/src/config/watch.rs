@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::root::Root;
 use super::setting::ProxyConfig;
-use super::{haproxy, locate, nginx, note};
+use super::{haproxy, locate, name_of, nginx, note};
 use crate::discover::exe_path;
 use crate::event::{ProxyKind, ProxyProcess};
 
@@ -23,16 +23,16 @@ type Key = (ProxyKind, (u64, u64), PathBuf);
 #[derive(Debug)]
 pub struct Configs {
     /// Where `/proc` is mounted.
-    proc: &'static Path,
+    proc: PathBuf,
     known: BTreeMap<Key, ProxyConfig>,
     given: Vec<ProxyConfig>,
 }
 
 impl Configs {
-    /// None yet.
-    pub fn new(proc: &'static Path) -> Self {
+    /// None yet. `proc`: where `/proc` is mounted.
+    pub fn new(proc: impl Into<PathBuf>) -> Self {
         Self {
-            proc,
+            proc: proc.into(),
             known: BTreeMap::new(),
             given: Vec::new(),
         }
@@ -73,7 +73,7 @@ impl Configs {
                         locate::Nginx::Other => return None,
                     }
                 };
-                let exe = exe_path(self.proc, pid);
+                let exe = exe_path(&self.proc, pid);
                 let cwd = self.cwd(pid);
                 locate::nginx_files(conf.as_deref(), prefix.as_deref(), exe.as_deref(), &cwd)
             }
@@ -158,7 +158,7 @@ struct Place {
 }
 
 fn read(kind: &ProxyKind, place: &Place) -> ProxyConfig {
-    let file = place.files[0].to_string_lossy().into_owned();
+    let file = name_of(&place.files[0]);
     let read = || -> io::Result<_> {
         Ok(match kind {
             ProxyKind::Haproxy => haproxy::upstreams(haproxy::load(&place.root, &place.files)?),
@@ -179,5 +179,151 @@ fn read(kind: &ProxyKind, place: &Place) -> ProxyConfig {
         file,
         upstreams,
         notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A `/proc` of plain files, and directories that processes have as their root.
+    struct Host(tempfile::TempDir);
+
+    impl Host {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn file(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        /// `root` names a directory of this host; `mounts` tells mount namespaces apart.
+        fn process(&self, pid: u32, parent: u32, cmdline: &str, root: &str, mounts: u32) {
+            let dir = self.0.path().join("proc").join(pid.to_string());
+            self.file(&format!("proc/{pid}/cmdline"), cmdline);
+            self.file(
+                &format!("proc/{pid}/status"),
+                &format!("Name:\tx\nPPid:\t{parent}\n"),
+            );
+            fs::create_dir_all(dir.join("ns")).unwrap();
+            symlink(format!("mnt:[{mounts}]"), dir.join("ns/mnt")).unwrap();
+            symlink("/srv", dir.join("cwd")).unwrap();
+            let root = self.0.path().join(root);
+            fs::create_dir_all(&root).unwrap();
+            symlink(root, dir.join("root")).unwrap();
+        }
+
+        fn configs(&self) -> Configs {
+            Configs::new(self.0.path().join("proc"))
+        }
+    }
+
+    fn process(pid: u32, kind: ProxyKind) -> ProxyProcess {
+        ProxyProcess { pid, kind }
+    }
+
+    fn read_timeout(config: &ProxyConfig) -> Option<String> {
+        let setting = config.upstreams.first()?.settings.iter().find(|setting| {
+            matches!(
+                setting.directive.name(),
+                "proxy_read_timeout" | "timeout server"
+            )
+        })?;
+        Some(format!("{} {}", setting.value, setting.source))
+    }
+
+    fn nginx_conf(timeout: &str) -> String {
+        format!(
+            "http {{ proxy_read_timeout {timeout};\n\
+             server {{ location / {{ proxy_pass http://10.0.0.5; }} }} }}"
+        )
+    }
+
+    #[test]
+    fn a_container_a_worker_and_a_reload() {
+        let host = Host::new();
+        host.process(
+            10,
+            1,
+            "nginx: master process nginx -g daemon off;",
+            "box",
+            7,
+        );
+        host.process(11, 10, "nginx: worker process\0", "box", 7);
+        host.file("box/etc/nginx/nginx.conf", &nginx_conf("7s"));
+        let mut configs = host.configs();
+        let both = [process(10, ProxyKind::Nginx), process(11, ProxyKind::Nginx)];
+        let got = configs.look(&both).unwrap();
+        assert_eq!(got.len(), 1, "{got:?}");
+        assert_eq!(got[0].file, "/etc/nginx/nginx.conf");
+        assert_eq!(read_timeout(&got[0]).unwrap(), "7s /etc/nginx/nginx.conf:1");
+
+        assert_eq!(configs.look(&both), None, "nothing new");
+        host.file("box/etc/nginx/nginx.conf", &nginx_conf("9s"));
+        assert_eq!(configs.look(&[]), None, "no reload");
+        let got = configs.look(&both[1..]).unwrap();
+        assert_eq!(got.len(), 1, "the old values are gone");
+        assert_eq!(read_timeout(&got[0]).unwrap(), "9s /etc/nginx/nginx.conf:1");
+    }
+
+    #[test]
+    fn haproxy_in_its_empty_directory() {
+        let host = Host::new();
+        let line = "haproxy\0-Ws\0-f\0/etc/haproxy/haproxy.cfg\0";
+        host.process(20, 1, line, "all", 7);
+        host.process(21, 20, line, "all/var/lib/haproxy", 7);
+        let text = "listen a\n timeout server 4s\n server x 10.0.0.5:80\n";
+        host.file("all/etc/haproxy/haproxy.cfg", text);
+        let mut configs = host.configs();
+        let both = [20, 21].map(|pid| process(pid, ProxyKind::Haproxy));
+        let got = configs.look(&both).unwrap();
+        assert_eq!(got.len(), 1, "{got:?}");
+        assert_eq!(
+            read_timeout(&got[0]).unwrap(),
+            "4s /etc/haproxy/haproxy.cfg:2"
+        );
+    }
+
+    /// A parent outside the container has another `/etc`.
+    #[test]
+    fn other_mounts_are_not_searched() {
+        let host = Host::new();
+        host.process(30, 1, "shim\0", "all", 7);
+        host.process(31, 30, "haproxy\0", "box/empty", 8);
+        host.file(
+            "all/etc/haproxy/haproxy.cfg",
+            "listen a\n server x 10.0.0.5:80\n",
+        );
+        let got = host
+            .configs()
+            .look(&[process(31, ProxyKind::Haproxy)])
+            .unwrap();
+        assert!(got[0].upstreams.is_empty(), "{got:?}");
+        assert!(
+            got[0].notes[0].contains("/etc/haproxy/haproxy.cfg was not read"),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_server_or_gone_has_none() {
+        let host = Host::new();
+        host.process(40, 1, "nginx\0-t\0-c\0/x.conf\0", "all", 7);
+        host.process(41, 1, "nginx: worker process", "all", 7);
+        host.file("all/x.conf", &nginx_conf("7s"));
+        let mut configs = host.configs();
+        for pid in [40, 41, 42] {
+            assert_eq!(
+                configs.look(&[process(pid, ProxyKind::Nginx)]),
+                None,
+                "{pid}"
+            );
+        }
+        assert_eq!(configs.look(&[process(40, ProxyKind::Envoy)]), None);
     }
 }

@@ -146,7 +146,7 @@ impl Correlator {
                     .any(|(name, count)| is_record_loss(name, *count));
                 Vec::new()
             }
-            Input::Backends(_) => Vec::new(),
+            Input::Backends(_) | Input::Config(_) => Vec::new(),
             Input::End(now) => self.end(*now),
         }
     }

@@ -8,10 +8,10 @@
 mod errno;
 mod evidence;
 mod facts;
-mod idle;
+pub(crate) mod idle;
 mod process_end;
 mod rules;
-mod words;
+pub(crate) mod words;
 
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
 pub use facts::{

@@ -449,7 +449,15 @@ fn snapshot(key: BackendKey, stats: &BackendStats) -> Option<BackendSnapshot> {
         connect: buckets(&stats.connect),
         ttfb: buckets(&stats.ttfb),
         total: buckets(&stats.total),
+        idle_reused_max_us: at_least_one(stats.idle_reused_max_us),
+        idle_closed_min_us: at_least_one(stats.idle_closed_min_us),
+        idle_closed: u64::from(stats.idle_closed),
     })
+}
+
+/// The kernel half writes 0 for what never happened.
+fn at_least_one(us: u32) -> Option<u64> {
+    (us > 0).then_some(u64::from(us))
 }
 
 fn buckets(counts: &[u32]) -> Vec<(u16, u32)> {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::CaseDoc;
+use crate::advise::Advice;
+use crate::config::Directive;
 use crate::latency::Latency;
 
 /// Name and version of the format.
@@ -117,6 +119,8 @@ pub struct BackendDoc {
     /// First request byte to last response byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<LatencyDoc>,
+    /// What the measurements ask to change.
+    pub advice: Vec<AdviceDoc>,
 }
 
 impl BackendDoc {
@@ -130,6 +134,53 @@ impl BackendDoc {
             connect: None,
             ttfb: None,
             response: None,
+            advice: Vec::new(),
+        }
+    }
+}
+
+/// A change that the measurements at a backend ask for.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdviceDoc {
+    /// Name for scripts.
+    pub kind: &'static str,
+    /// What was measured, what is in force, what follows.
+    pub text: String,
+    /// What to write instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// The directive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<&'static str>,
+    /// Its value in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// `file:line`, or `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The numbers.
+    pub measured: BTreeMap<&'static str, u64>,
+}
+
+impl From<Advice> for AdviceDoc {
+    fn from(advice: Advice) -> Self {
+        let Advice {
+            kind,
+            text,
+            change,
+            setting,
+            value,
+            source,
+            measured,
+        } = advice;
+        Self {
+            kind,
+            text,
+            change,
+            setting: setting.map(Directive::name),
+            value,
+            source,
+            measured,
         }
     }
 }

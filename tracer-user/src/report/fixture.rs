@@ -8,6 +8,7 @@ use crate::case::{
     Attempt, Case, Confidence, Downstream, EndedBy, Evidence, How, LogLine, Outcome, ProxyRef,
     Remedy, RequestSummary, TimelineEvent, Verdict,
 };
+use crate::config::{Directive, ProxyConfig, Setting, Source, Target, UpstreamConfig, Value};
 use crate::event::{BackendSnapshot, Input, ProxyKind, ProxyProcess, SessionStart};
 use crate::session::Session;
 
@@ -308,6 +309,30 @@ fn snapshot(upstream: &str, exchanges: u64) -> BackendSnapshot {
             (bucket(1_400_000), 1),
         ],
         total: vec![(bucket(2_500), 49)],
+        idle_reused_max_us: Some(4_990_000),
+        idle_closed_min_us: Some(5_004_000),
+        idle_closed: 12,
+    }
+}
+
+/// What the file says about one of the backends.
+fn config(file: &str, group: &str) -> ProxyConfig {
+    ProxyConfig {
+        proxy: ProxyKind::Nginx,
+        file: file.into(),
+        upstreams: vec![UpstreamConfig {
+            group: group.into(),
+            targets: vec![Target::Address(addr("10.0.0.5:8080"))],
+            settings: vec![Setting {
+                directive: Directive::KeepaliveTimeout,
+                value: Value::Millis(60_000),
+                source: Source::File {
+                    file: file.into(),
+                    line: 41,
+                },
+            }],
+        }],
+        notes: vec![format!("{file}.d/api was not read: permission denied.")],
     }
 }
 
@@ -324,6 +349,10 @@ fn fill(session: &mut Session) {
         session.count(&[case]);
     }
     session.count(&[truncated(), masked(), dropped()]);
+    session.input(&Input::Config(vec![config(
+        "/etc/nginx/nginx.conf",
+        "upstream api",
+    )]));
     session.input(&Input::Backends(vec![
         snapshot("10.0.0.6:8080", 50),
         snapshot("10.0.0.5:8080", 1_184),
@@ -401,6 +430,8 @@ pub(crate) fn hostile_document() -> Document {
         line: evil.clone(),
     });
     session.count(&[case]);
+    session.input(&Input::Config(vec![config(&evil, &evil)]));
+    session.input(&Input::Backends(vec![snapshot("10.0.0.5:8080", 3)]));
     session.input(&Input::Losses(vec![(evil, 1)]));
     session.document()
 }

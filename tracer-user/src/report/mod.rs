@@ -23,7 +23,8 @@ pub use case_document::{
 };
 pub use clock::Clock;
 pub use document::{
-    BackendDoc, Document, GroupDoc, Header, LatencyDoc, ProcessDoc, SCHEMA, Totals, Watched,
+    AdviceDoc, BackendDoc, Document, GroupDoc, Header, LatencyDoc, ProcessDoc, SCHEMA, Totals,
+    Watched,
 };
 pub use replay::{ReplayError, command, replay};
 pub use reporter::{Format, Reporter};

@@ -161,16 +161,19 @@ impl Groups {
 /// Backend of the attempt that failed: the last one, unless a retry hid the failure; then the last
 /// one that did not end well.
 pub(super) fn blamed_upstream(case: &Case) -> Option<SocketAddr> {
+    let attempt = case.attempts.get(blamed_attempt(case)?)?;
+    Some(attempt.upstream)
+}
+
+/// Index of that attempt.
+pub(super) fn blamed_attempt(case: &Case) -> Option<usize> {
     let failed = |status: Option<u16>| status.is_some_and(|status| status >= 400);
     let hidden = case
         .attempts
         .iter()
-        .rev()
-        .filter(|_| case.outcome == Outcome::Masked)
-        .find(|attempt| attempt.how != How::Completed || failed(attempt.status));
-    hidden
-        .or(case.attempts.last())
-        .map(|attempt| attempt.upstream)
+        .rposition(|attempt| attempt.how != How::Completed || failed(attempt.status))
+        .filter(|_| case.outcome == Outcome::Masked);
+    hidden.or(case.attempts.len().checked_sub(1))
 }
 
 #[cfg(test)]

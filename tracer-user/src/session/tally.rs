@@ -1,16 +1,20 @@
 //! Everything a session counts beside the open exchanges, and the document made from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::groups::{GROUPS_MAX, Groups, KEPT_MAX, KEPT_PER_GROUP, blamed_upstream};
+use super::groups::{
+    GROUPS_MAX, Groups, KEPT_MAX, KEPT_PER_GROUP, blamed_attempt, blamed_upstream,
+};
+use crate::advise::{self, Failures, Measured, Settings};
 use crate::case::{Case, Outcome};
 use crate::event::{
-    BackendSnapshot, Input, KernelEvent, Losses, MonoNs, ProxyProcess, SessionStart,
+    BackendSnapshot, Input, KernelEvent, Losses, MonoNs, ProxyKind, ProxyProcess, SessionStart,
 };
 use crate::latency;
 use crate::report::{
-    BackendDoc, CaseDoc, Clock, Document, GroupDoc, Header, ProcessDoc, SCHEMA, Totals, Watched,
+    AdviceDoc, BackendDoc, CaseDoc, Clock, Document, GroupDoc, Header, ProcessDoc, SCHEMA, Totals,
+    Watched,
 };
 
 /// Most backends counted by outcome.
@@ -35,6 +39,10 @@ pub(super) struct Tally {
     groups: Groups,
     by_outcome: ByOutcome,
     by_upstream: BTreeMap<SocketAddr, ByOutcome>,
+    /// What failed exchanges tell about limits.
+    failures: BTreeMap<SocketAddr, Failures>,
+    /// What the proxies' configurations say.
+    settings: Settings,
     /// `None` until the first state of the counters came.
     backends: Option<Vec<BackendSnapshot>>,
     losses: Losses,
@@ -68,6 +76,7 @@ impl Tally {
             | Input::UpstreamsInUse(_) => {}
             Input::Tick(now) => self.see(*now),
             Input::Backends(backends) => self.backends = Some(backends.clone()),
+            Input::Config(configs) => self.settings = Settings::new(configs.clone()),
             Input::Losses(losses) => self.losses.clone_from(losses),
             Input::End(now) => {
                 self.see(*now);
@@ -90,6 +99,30 @@ impl Tally {
                 self.by_upstream.entry(upstream).or_default()[outcome] += 1;
             }
         }
+        let deciding = blamed_attempt(case);
+        for (index, attempt) in case.attempts.iter().enumerate() {
+            let room = self.failures.len() < UPSTREAMS_MAX;
+            if room || self.failures.contains_key(&attempt.upstream) {
+                let failures = self.failures.entry(attempt.upstream).or_default();
+                failures.add(case, attempt, deciding == Some(index));
+            }
+        }
+    }
+
+    /// A case as it is serialised, its remedies beside what is configured now.
+    pub(super) fn case_document(&self, case: &Case) -> CaseDoc {
+        let mut document = CaseDoc::new(case, self.clock());
+        if let Some(upstream) = blamed_upstream(case) {
+            let proxy = &case.proxy.kind;
+            let in_force = self.settings.of(proxy, upstream);
+            for remedy in &mut document.verdict.remedies {
+                let now = advise::now(&remedy.target, &remedy.change, proxy, &in_force);
+                if let Some(now) = now {
+                    remedy.why = format!("{} {now}", remedy.why);
+                }
+            }
+        }
+        document
     }
 
     pub(super) fn note(&mut self, note: String) {
@@ -128,7 +161,7 @@ impl Tally {
             started: header.started,
             ended: self.start.is_some().then(|| clock.wall(self.seen)),
             groups: self.group_documents(clock),
-            cases: kept.iter().map(|case| CaseDoc::new(case, clock)).collect(),
+            cases: kept.iter().map(|case| self.case_document(case)).collect(),
             backends: self.backend_documents(),
             losses: self.losses.iter().cloned().collect(),
             notes: self.all_notes(header.notes, kept.len()),
@@ -161,24 +194,74 @@ impl Tally {
     fn backend_documents(&self) -> Vec<BackendDoc> {
         let mut documents: BTreeMap<SocketAddr, BackendDoc> = BTreeMap::new();
         for backend in self.backends.iter().flatten() {
+            let [connect, ttfb, response] =
+                [&backend.connect, &backend.ttfb, &backend.total].map(|b| latency::summarise(b));
+            let measured = Measured {
+                upstream: backend.upstream,
+                connect: connect.as_ref(),
+                ttfb: ttfb.as_ref(),
+                idle_reused_max_us: backend.idle_reused_max_us,
+                idle_closed_min_us: backend.idle_closed_min_us,
+                idle_closed: backend.idle_closed,
+                failures: self.failures_of(backend.upstream),
+            };
             let document = BackendDoc {
+                advice: self.advice(&measured),
                 upstream: backend.upstream,
                 connects: Some(backend.connects),
                 exchanges: Some(backend.exchanges),
                 outcomes: BTreeMap::new(),
-                connect: latency::summarise(&backend.connect).map(Into::into),
-                ttfb: latency::summarise(&backend.ttfb).map(Into::into),
-                response: latency::summarise(&backend.total).map(Into::into),
+                connect: connect.map(Into::into),
+                ttfb: ttfb.map(Into::into),
+                response: response.map(Into::into),
             };
             documents.insert(backend.upstream, document);
         }
         for (upstream, counts) in &self.by_upstream {
             let document = documents
                 .entry(*upstream)
-                .or_insert_with(|| BackendDoc::new(*upstream));
+                .or_insert_with(|| self.uncounted_backend(*upstream));
             document.outcomes = by_name(counts);
         }
         documents.into_values().collect()
+    }
+
+    /// A backend that only cases tell of.
+    fn uncounted_backend(&self, upstream: SocketAddr) -> BackendDoc {
+        let measured = Measured {
+            upstream,
+            connect: None,
+            ttfb: None,
+            idle_reused_max_us: None,
+            idle_closed_min_us: None,
+            idle_closed: 0,
+            failures: self.failures_of(upstream),
+        };
+        BackendDoc {
+            advice: self.advice(&measured),
+            ..BackendDoc::new(upstream)
+        }
+    }
+
+    fn failures_of(&self, upstream: SocketAddr) -> Failures {
+        self.failures.get(&upstream).cloned().unwrap_or_default()
+    }
+
+    /// For each kind of proxy that speaks to the backend: those that met a failure there, those whose
+    /// configuration names it, else the only kind that is traced.
+    fn advice(&self, measured: &Measured<'_>) -> Vec<AdviceDoc> {
+        let mut proxies = measured.failures.proxies.clone();
+        let traced: BTreeSet<ProxyKind> = self.processes.iter().map(|p| p.kind.clone()).collect();
+        let named = |kind: &&ProxyKind| self.settings.of(kind, measured.upstream).is_certain();
+        proxies.extend(traced.iter().filter(named).cloned());
+        if proxies.is_empty() && traced.len() == 1 {
+            proxies = traced;
+        }
+        let advise = |kind: &ProxyKind| {
+            let in_force = self.settings.of(kind, measured.upstream);
+            advise::advise(kind, measured, &in_force)
+        };
+        proxies.iter().flat_map(advise).map(Into::into).collect()
     }
 
     fn watched(&self) -> Watched {
@@ -241,6 +324,10 @@ impl Tally {
                  moments may be missing."
                     .into(),
             );
+        }
+        for config in self.settings.configs() {
+            let about = |note: &String| format!("Configuration of {}: {note}", config.proxy);
+            notes.extend(config.notes.iter().map(about));
         }
         notes.extend(self.notes.iter().cloned());
         notes

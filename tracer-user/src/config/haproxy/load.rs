@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::root::Root;
-use crate::config::{BYTES_MAX, FILES_MAX, note};
+use crate::config::{BYTES_MAX, FILES_MAX, name_of, note};
 
 /// The text of all files, in the order in which HAProxy reads them.
 #[derive(Debug, Default)]
@@ -30,11 +30,11 @@ pub(in crate::config) fn load(root: &Root, paths: &[PathBuf]) -> io::Result<Load
         match text {
             Ok(text) => {
                 bytes += text.len();
-                let name = path.to_string_lossy().into_owned();
+                let name = name_of(&path);
                 loaded.files.push((name, text));
             }
             Err(error) => {
-                let name = path.to_string_lossy();
+                let name = name_of(&path);
                 note(&mut loaded.notes, format!("{name} was not read: {error}."));
                 loaded.gap = true;
                 first_error.get_or_insert(error);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::parse::{Directive, Item, parse};
 use crate::config::root::Root;
-use crate::config::{BYTES_MAX, FILES_MAX, glob, note};
+use crate::config::{BYTES_MAX, FILES_MAX, glob, name_of, note};
 
 /// Files that include one another deeper than this are not followed.
 const DEPTH_MAX: usize = 16;
@@ -50,7 +50,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn file(&mut self, path: &Path, text: &[u8]) -> Vec<Item> {
         let number = self.loaded.files.len();
-        let name = path.to_string_lossy().into_owned();
+        let name = name_of(path);
         let (items, trouble) = parse(text, number);
         if let Some((line, reason)) = trouble {
             note(&mut self.loaded.notes, format!("{name}:{line}: {reason}."));
@@ -122,7 +122,7 @@ impl Loader<'_> {
     }
 
     fn lost(&mut self, path: &Path, reason: &str, into: &mut Vec<Item>) {
-        let name = path.to_string_lossy();
+        let name = name_of(path);
         note(
             &mut self.loaded.notes,
             format!("{name} was not read: {reason}."),

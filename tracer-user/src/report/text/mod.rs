@@ -66,6 +66,7 @@ fn render(document: &Document, style: Style) -> String {
         examples(document, &mut page);
     }
     tables::backends(document, &mut page);
+    tables::advice(document, &mut page);
     ending::losses(document, &mut page);
     ending::also_seen(document, &mut page);
     ending::notes(document, &mut page);

@@ -1,17 +1,22 @@
-//! The table of groups and the table of latencies.
+//! The table of groups, the table of latencies, and what follows from them.
 
+use anstyle::AnsiColor;
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets,
 };
 
 use super::page::Page;
-use super::words::{client_got, clock_time, count, duration, plural};
+use super::words::{client_got, clock_time, count, duration, plural, safe};
 use crate::report::{BackendDoc, Document, GroupDoc, LatencyDoc};
 
 /// Most lines of the table of groups.
 const GROUPS_MAX: usize = 40;
 /// Most backends in the table of latencies.
 const BACKENDS_MAX: usize = 20;
+/// Most backends with advice.
+const ADVICE_MAX: usize = 10;
+/// Bound of a text, in characters.
+const TEXT_MAX: usize = 2000;
 
 /// Groups, largest first.
 pub(super) fn groups(document: &Document, page: &mut Page) {
@@ -61,10 +66,7 @@ pub(super) fn backends(document: &Document, page: &mut Page) {
     if backends.is_empty() {
         return;
     }
-    backends.sort_by_key(|backend| {
-        let cases: u64 = backend.outcomes.values().sum();
-        std::cmp::Reverse((cases, backend.exchanges))
-    });
+    backends.sort_by_key(|backend| std::cmp::Reverse(weight(backend)));
     let mut table = table(
         page,
         &["BACKEND", "LATENCY", "COUNT", "P50", "P90", "P99", "MAX"],
@@ -90,6 +92,41 @@ pub(super) fn backends(document: &Document, page: &mut Page) {
         let more = plural(more as u64, "more backend");
         page.paragraph("", &format!("… and {more}; `--format json` has them all."));
     }
+}
+
+/// What to change, per backend: those with most cases first.
+pub(super) fn advice(document: &Document, page: &mut Page) {
+    let mut backends: Vec<&BackendDoc> = document
+        .backends
+        .iter()
+        .filter(|backend| !backend.advice.is_empty())
+        .collect();
+    if backends.is_empty() {
+        return;
+    }
+    backends.sort_by_key(|backend| std::cmp::Reverse(weight(backend)));
+    page.blank();
+    page.heading("Advice from what was measured");
+    for backend in backends.iter().take(ADVICE_MAX) {
+        page.paragraph("  ", &backend.upstream.to_string());
+        for advice in &backend.advice {
+            page.paragraph("    • ", &safe(&advice.text, TEXT_MAX));
+            if let Some(change) = &advice.change {
+                let change = safe(change, TEXT_MAX);
+                page.coloured("      ", &change, Some(AnsiColor::Green));
+            }
+        }
+    }
+    let more = backends.len().saturating_sub(ADVICE_MAX);
+    if more > 0 {
+        let more = plural(more as u64, "more backend");
+        page.paragraph("", &format!("… and {more}; `--format json` has them all."));
+    }
+}
+
+/// Cases, then requests.
+fn weight(backend: &BackendDoc) -> (u64, Option<u64>) {
+    (backend.outcomes.values().sum(), backend.exchanges)
 }
 
 fn latency_row(backend: String, what: &str, latency: &LatencyDoc) -> Row {
