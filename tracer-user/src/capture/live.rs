@@ -18,16 +18,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::diagnostics::{self, Stderr};
 use super::icmp::Icmp;
 use super::in_use::InUse;
-use super::locals::Locals;
+use super::locals::{Answer, Locals};
 use super::options::CaptureOptions;
 use super::queues::Queues;
 use super::sink::Sink;
 use super::targets::Targets;
 use crate::config::Configs;
 use crate::decode::decode;
-use crate::event::{
-    Exchange, Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent, ProxyProcess,
-};
+use crate::event::{Exchange, Input, KernelEvent, Losses, MonoNs, ProcessEvent, ProxyProcess};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -120,6 +118,7 @@ pub(super) async fn run(
             _ = counters.tick() => live.feed(&Input::Backends(live.tracer.backends()))?,
             _ = look.tick() => live.look()?,
             _ = queues.tick() => live.queues()?,
+            Some(answer) = live.watched.locals.answer() => live.local(answer)?,
             () = &mut end => break,
             status = ended(&mut child) => {
                 let status = status?;
@@ -232,13 +231,7 @@ impl Live {
             drop(record);
             match event {
                 Ok(KernelEvent::Process(event)) => self.process(event)?,
-                Ok(KernelEvent::Backend(backend)) => {
-                    let watched = &mut self.watched;
-                    let found = watched
-                        .locals
-                        .seen(&mut self.tracer, &watched.targets, backend)?;
-                    self.feed_local(found)?;
-                }
+                Ok(KernelEvent::Backend(backend)) => self.watched.locals.seen(backend),
                 Ok(KernelEvent::Dns(message)) => {
                     self.feed(&Input::Kernel(KernelEvent::Dns(message)))?;
                 }
@@ -280,19 +273,14 @@ impl Live {
         for proxy in new {
             self.proxy(proxy)?;
         }
-        self.feed_local(local)?;
+        if let Some(backend) = local {
+            self.feed(&Input::LocalBackend(backend))?;
+        }
         if matches!(
             event,
             ProcessEvent::Exit { .. } | ProcessEvent::OomVictim { .. }
         ) {
             self.feed(&Input::Kernel(KernelEvent::Process(event)))?;
-        }
-        Ok(())
-    }
-
-    fn feed_local(&mut self, found: impl IntoIterator<Item = LocalBackend>) -> anyhow::Result<()> {
-        for backend in found {
-            self.feed(&Input::LocalBackend(backend))?;
         }
         Ok(())
     }
@@ -318,12 +306,21 @@ impl Live {
             self.feed(&Input::ListenQueue(queue))?;
         }
         self.icmp()?;
-        let watched = &mut self.watched;
-        let restarted =
-            watched
-                .locals
-                .look_again(&mut self.tracer, &watched.targets, Instant::now())?;
-        self.feed_local(restarted)
+        let Watched {
+            locals, targets, ..
+        } = &mut self.watched;
+        locals.look_again(targets, Instant::now());
+        Ok(())
+    }
+
+    fn local(&mut self, answer: Answer) -> anyhow::Result<()> {
+        let Watched {
+            locals, targets, ..
+        } = &mut self.watched;
+        match locals.found(&mut self.tracer, targets, answer)? {
+            Some(backend) => self.feed(&Input::LocalBackend(backend)),
+            None => Ok(()),
+        }
     }
 
     fn proxy(&mut self, proxy: ProxyProcess) -> anyhow::Result<()> {

@@ -1,18 +1,23 @@
 //! Backends of the traced proxies that live on this host: their half of each connection is traced too.
+//!
+//! Finding who listens on an address reads all of `/proc`, which may take long: a thread of its own does
+//! it, and the event loop goes on.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use super::targets::{Targets, namespaces, sockets};
-use crate::discover::{established_remotes, listening_ports, local_listener, netns};
+use crate::discover::{LocalListener, established_remotes, listening_ports, local_listener, netns};
 use crate::event::{HostRole, LocalBackend, ProcessEvent, ProxyKind, SeenBackend};
 use crate::kernel::loader::{LoadError, Tracer};
 
 /// Most addresses that are looked for.
 const ADDRESSES_MAX: usize = 1024;
-
 /// Time between two looks for a backend that has gone; it doubles up to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -23,10 +28,24 @@ struct Lost {
     pause: Duration,
 }
 
+/// What the thread is asked: who listens on the address, as reached from these namespaces?
+struct Question {
+    addr: SocketAddr,
+    from: Vec<u64>,
+}
+
+/// Its answer.
+pub(super) struct Answer {
+    addr: SocketAddr,
+    listener: LocalListener,
+}
+
 /// What was found.
 pub(super) struct Locals {
     root: &'static Path,
     enabled: bool,
+    questions: mpsc::Sender<Question>,
+    answers: UnboundedReceiver<Answer>,
     /// Addresses that were looked for.
     looked: BTreeSet<SocketAddr>,
     /// Processes and an address of theirs.
@@ -39,9 +58,18 @@ pub(super) struct Locals {
 impl Locals {
     /// Nothing yet.
     pub(super) fn new(enabled: bool) -> Self {
+        let root = Path::new("/proc");
+        let (questions, asked) = mpsc::channel();
+        let (answer, answers) = unbounded_channel();
+        // Ends when the questions do. Without it no backend is found, which is no failure.
+        let _ = std::thread::Builder::new()
+            .name("local-backends".into())
+            .spawn(move || seek(root, &asked, &answer));
         Self {
-            root: Path::new("/proc"),
+            root,
             enabled,
+            questions,
+            answers,
             looked: BTreeSet::new(),
             pids: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -49,60 +77,58 @@ impl Locals {
         }
     }
 
-    /// The backends that the proxies are connected to already.
-    pub(super) fn look(
-        &mut self,
-        tracer: &mut Tracer,
-        targets: &Targets,
-    ) -> Result<Vec<LocalBackend>, LoadError> {
+    /// Looks for the backends that the proxies are connected to already.
+    pub(super) fn look(&mut self, targets: &Targets) {
         if !self.enabled {
-            return Ok(Vec::new());
+            return;
         }
         let pids = targets.pids();
         let ports: HashSet<u16> = listening_ports(self.root, &pids)
             .into_iter()
             .map(|listener| listener.addr.port())
             .collect();
-        let mut found = Vec::new();
         for pid in pids {
             let Some(from) = netns(self.root, pid) else {
                 continue;
             };
             for addr in established_remotes(self.root, pid, &ports) {
-                found.extend(self.find(tracer, targets, addr, from)?);
+                self.ask(addr, from);
             }
         }
-        Ok(found)
     }
 
     /// A proxy connects to an address for the first time.
-    pub(super) fn seen(
-        &mut self,
-        tracer: &mut Tracer,
-        targets: &Targets,
-        backend: SeenBackend,
-    ) -> Result<Option<LocalBackend>, LoadError> {
-        if !self.enabled {
-            return Ok(None);
+    pub(super) fn seen(&mut self, backend: SeenBackend) {
+        if self.enabled {
+            self.ask(backend.addr, u64::from(backend.netns));
         }
-        self.find(tracer, targets, backend.addr, u64::from(backend.netns))
     }
 
-    fn find(
+    fn ask(&mut self, addr: SocketAddr, from: u64) {
+        if self.looked.len() < ADDRESSES_MAX && self.looked.insert(addr) {
+            // Fails only if the thread could not be started.
+            let _ = self.questions.send(Question {
+                addr,
+                from: vec![from],
+            });
+        }
+    }
+
+    /// Waits for the next answer.
+    pub(super) async fn answer(&mut self) -> Option<Answer> {
+        self.answers.recv().await
+    }
+
+    /// Traces the processes of a backend that was found.
+    pub(super) fn found(
         &mut self,
         tracer: &mut Tracer,
         targets: &Targets,
-        addr: SocketAddr,
-        from: u64,
+        answer: Answer,
     ) -> Result<Option<LocalBackend>, LoadError> {
-        if self.looked.len() >= ADDRESSES_MAX || !self.looked.insert(addr) {
-            return Ok(None);
-        }
-        let Some(found) = local_listener(self.root, addr, from) else {
-            return Ok(None);
-        };
+        let Answer { addr, listener } = answer;
         // A proxy behind a proxy is traced as what it is.
-        let pids: Vec<u32> = found
+        let pids: Vec<u32> = listener
             .pids
             .into_iter()
             .filter(|pid| !targets.has(*pid))
@@ -110,14 +136,17 @@ impl Locals {
         if pids.is_empty() {
             return Ok(None);
         }
+        self.lost.remove(&addr);
         tracer.listens_on(addr.port(), HostRole::Backend)?;
         for &pid in &pids {
-            self.add(tracer, pid, addr)?;
+            let kind = ProxyKind::Other(String::new());
+            tracer.trace(pid, &kind, HostRole::Backend)?;
+            self.pids.insert(pid, addr);
         }
-        let place = self.namespaces.entry(found.netns).or_default();
-        place.0 = found.thread;
+        let place = self.namespaces.entry(listener.netns).or_default();
+        place.0 = listener.thread;
         place.1.insert(addr);
-        let files: Vec<_> = namespaces(self.root, &[found.thread])
+        let files: Vec<_> = namespaces(self.root, &[listener.thread])
             .into_iter()
             .map(|(_, file)| file)
             .collect();
@@ -126,14 +155,7 @@ impl Locals {
         Ok(Some(LocalBackend { addr, pids }))
     }
 
-    fn add(&mut self, tracer: &mut Tracer, pid: u32, addr: SocketAddr) -> Result<(), LoadError> {
-        let kind = ProxyKind::Other(String::new());
-        tracer.trace(pid, &kind, HostRole::Backend)?;
-        self.pids.insert(pid, addr);
-        Ok(())
-    }
-
-    /// Follows a process event. Gives the backend whose processes changed.
+    /// Follows a process event. Gives the backend that has a process more.
     pub(super) fn follow(&mut self, event: ProcessEvent, now: Instant) -> Option<LocalBackend> {
         match event {
             // The kernel traces the child already.
@@ -160,35 +182,22 @@ impl Locals {
     }
 
     /// Looks again for backends whose processes have ended: a restart. Less and less often.
-    pub(super) fn look_again(
-        &mut self,
-        tracer: &mut Tracer,
-        targets: &Targets,
-        now: Instant,
-    ) -> Result<Vec<LocalBackend>, LoadError> {
-        let due: Vec<SocketAddr> = self
-            .lost
-            .iter()
-            .filter(|(_, lost)| lost.next <= now)
-            .map(|(addr, _)| *addr)
-            .collect();
-        let mut found = Vec::new();
-        for addr in due {
-            for (from, _) in namespaces(self.root, &targets.pids()) {
-                self.looked.remove(&addr);
-                let backend = self.find(tracer, targets, addr, from)?;
-                if backend.is_some() {
-                    self.lost.remove(&addr);
-                    found.extend(backend);
-                    break;
-                }
-            }
-            if let Some(lost) = self.lost.get_mut(&addr) {
-                lost.next = now + lost.pause;
-                lost.pause = (lost.pause * 2).min(PAUSE_MAX);
-            }
+    pub(super) fn look_again(&mut self, targets: &Targets, now: Instant) {
+        let due = self.lost.iter_mut().filter(|(_, lost)| lost.next <= now);
+        let mut from: Option<Vec<u64>> = None;
+        for (&addr, lost) in due {
+            let from = from.get_or_insert_with(|| {
+                let namespaces = namespaces(self.root, &targets.pids());
+                namespaces.into_iter().map(|(inode, _)| inode).collect()
+            });
+            // As above.
+            let _ = self.questions.send(Question {
+                addr,
+                from: from.clone(),
+            });
+            lost.next = now + lost.pause;
+            lost.pause = (lost.pause * 2).min(PAUSE_MAX);
         }
-        Ok(found)
     }
 
     /// One thread of each network namespace with backends, and their addresses.
@@ -196,5 +205,19 @@ impl Locals {
         self.namespaces
             .values()
             .map(|(thread, addrs)| (*thread, addrs))
+    }
+}
+
+/// Answers questions until nobody is left to ask or to be told.
+fn seek(root: &Path, asked: &mpsc::Receiver<Question>, answer: &UnboundedSender<Answer>) {
+    while let Ok(Question { addr, from }) = asked.recv() {
+        let found = from
+            .into_iter()
+            .find_map(|from| local_listener(root, addr, from));
+        if let Some(listener) = found
+            && answer.send(Answer { addr, listener }).is_err()
+        {
+            return;
+        }
     }
 }

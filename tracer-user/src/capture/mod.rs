@@ -74,7 +74,7 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     // What began between the first look and the attachment.
     proxies.extend(targets.look_again(&mut tracer)?);
     let mut locals = Locals::new(options.local_backends);
-    let backends = locals.look(&mut tracer, &targets)?;
+    locals.look(&targets);
     greet(&options, &targets, began);
 
     let mut sink = Sink::new(&options, recorder);
@@ -86,9 +86,6 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     }
     if let Some(config) = config {
         sink.input(&Input::Config(config), 0)?;
-    }
-    for backend in backends {
-        sink.input(&Input::LocalBackend(backend), 0)?;
     }
     let watched = live::Watched {
         targets,

@@ -128,7 +128,15 @@ impl Targets {
     fn exec(&mut self, tracer: &mut Tracer, pid: u32) -> anyhow::Result<Vec<ProxyProcess>> {
         match self.selection.kind_of(self.root, pid) {
             Some(kind) if self.known.get(&pid) == Some(&kind) => Ok(Vec::new()),
-            Some(kind) => Ok(vec![self.add(tracer, pid, kind)?]),
+            Some(kind) => {
+                let mut new = vec![self.add(tracer, pid, kind)?];
+                // It may listen and have workers already, if we are late.
+                for listener in listening_ports(self.root, &[pid]) {
+                    tracer.listens_on(listener.addr.port(), self.role)?;
+                }
+                new.extend(self.look_again(tracer)?);
+                Ok(new)
+            }
             None if self.selection.pids.is_empty() => {
                 if self.known.remove(&pid).is_some() {
                     tracer.untrace(pid);

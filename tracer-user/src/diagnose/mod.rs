@@ -166,7 +166,7 @@ pub fn judge(case: &CaseFacts) -> Verdict {
     let mut because = None;
     if let Some((cause, fact)) = case.deciding().and_then(process_end::cause) {
         because = Some(cause);
-        what = format!("{what} because {}", fact.text());
+        what = format!("{what}, because {}", fact.text());
         evidence.push(fact.of_attempt(last));
     }
     evidence.extend(

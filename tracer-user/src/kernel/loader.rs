@@ -269,7 +269,6 @@ impl Tracer {
             let _ = self.adopt_inodes.insert(inode, pid, 0);
         }
         let program_error = |error| LoadError::Program { name: NAME, error };
-        let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
         let program: &mut Iter = self
             .ebpf
             .program_mut(NAME)
@@ -277,6 +276,7 @@ impl Tracer {
             .try_into()
             .map_err(program_error)?;
         if program.fd().is_err() {
+            let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
             program.load("tcp", &btf).map_err(program_error)?;
         }
         for namespace in namespaces {
