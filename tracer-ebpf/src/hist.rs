@@ -37,6 +37,10 @@ pub const fn bucket_high_us(bucket: usize) -> u64 {
     bucket_low_us(bucket + 1) - 1
 }
 
+/// A backend that closes sooner has no idle timeout: it closes after its response, as
+/// `Connection: close` asks. One such close would hide the timeout of all other connections, µs.
+pub const IDLE_CLOSE_MIN_US: u32 = 1_000_000;
+
 /// Key of the per-backend table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,9 +63,10 @@ pub struct BackendStats {
     pub exchanges: u64,
     /// Longest idle time after which the proxy used a connection again, µs.
     pub idle_reused_max_us: u32,
-    /// Shortest idle time after which the backend closed a connection, µs; 0 if it never did.
+    /// Shortest idle time, of at least [`IDLE_CLOSE_MIN_US`], after which the backend closed a
+    /// connection, µs; 0 if it never did.
     pub idle_closed_min_us: u32,
-    /// How often the backend closed an idle connection.
+    /// How often the backend closed a connection that had been idle for that long.
     pub idle_closed: u32,
     /// Zero.
     pub pad: u32,

@@ -17,7 +17,10 @@ pub mod load;
 pub mod record;
 
 pub use conn::{ConnKey, ConnState, Direction, LinkHow, Role, flags};
-pub use hist::{BUCKETS, BackendKey, BackendStats, bucket_high_us, bucket_low_us, bucket_of_us};
+pub use hist::{
+    BUCKETS, BackendKey, BackendStats, IDLE_CLOSE_MIN_US, bucket_high_us, bucket_low_us,
+    bucket_of_us,
+};
 pub use load::{ABSENT, Config, Offsets, loss};
 pub use record::{
     BackendRecord, Cause, DNS_MAX, DnsRecord, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord,

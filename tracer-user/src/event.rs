@@ -395,7 +395,8 @@ pub struct BackendSnapshot {
     /// Longest idle time after which a connection was used again, µs; `None`: never.
     #[serde(default)]
     pub idle_reused_max_us: Option<u64>,
-    /// Shortest idle time after which the backend closed a connection, µs; `None`: never.
+    /// Shortest idle time, of at least [`tracer_ebpf::IDLE_CLOSE_MIN_US`], after which the backend
+    /// closed a connection, µs; `None`: never.
     #[serde(default)]
     pub idle_closed_min_us: Option<u64>,
     /// How often it closed an idle connection.

@@ -1,6 +1,8 @@
 //! Counters and latency histograms by upstream address.
 
-use tracer_ebpf::{BackendKey, BackendStats, ConnState, bucket_of_us, hist::BUCKETS, loss};
+use tracer_ebpf::{
+    BackendKey, BackendStats, ConnState, IDLE_CLOSE_MIN_US, bucket_of_us, hist::BUCKETS, loss,
+};
 
 use super::{
     emit,
@@ -92,6 +94,9 @@ pub(crate) fn reused_after(conn: &ConnState, now: u64) {
 #[inline(always)]
 pub(crate) fn closed_idle(conn: &ConnState, now: u64) {
     let idle = idle_us(conn.response_last_ns, now);
+    if idle < IDLE_CLOSE_MIN_US {
+        return;
+    }
     if let Some(stats) = stats(conn) {
         // SAFETY: a live map value.
         unsafe {

@@ -2,6 +2,8 @@
 
 use super::in_force::{InForce, micros};
 use super::{Advice, Measured, plural, time};
+use tracer_ebpf::IDLE_CLOSE_MIN_US;
+
 use crate::config::{Directive, Setting};
 use crate::diagnose::idle::near_default;
 use crate::event::ProxyKind;
@@ -9,8 +11,8 @@ use crate::event::ProxyKind;
 const KIND: &str = "keep-alive";
 /// Fewer closed connections may be anything: a restart, a limit of requests.
 const SAMPLES: u64 = 3;
-/// A backend that closes sooner has no idle timeout, it closes after the response.
-const SHORTEST_US: u64 = 1_000_000;
+/// A race after a shorter gap shows no idle timeout either.
+const SHORTEST_US: u64 = IDLE_CLOSE_MIN_US as u64;
 
 /// What is known of the backend's idle timeout.
 struct Gap {
