@@ -75,6 +75,8 @@ struct Shared {
     faults: bool,
     /// May a request end the process?
     mortal: bool,
+    /// Remember nothing of what was served?
+    forgetful: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -146,6 +148,18 @@ impl Backend {
             Shared {
                 faults: true,
                 mortal: true,
+                ..Shared::default()
+            },
+        )
+    }
+
+    /// Starts one on that address that remembers nothing, for much traffic.
+    pub fn bind_forgetful(addr: SocketAddr) -> Result<Self> {
+        Self::serve(
+            addr,
+            Shared {
+                faults: true,
+                forgetful: true,
                 ..Shared::default()
             },
         )
@@ -376,9 +390,10 @@ impl Connection {
         if !self.shared.faults {
             target.fault = Fault::Ok;
         }
-        let seen = self
-            .shared
-            .update(|state| !state.seen.insert(target.path.to_owned()));
+        let seen = !self.shared.forgetful
+            && self
+                .shared
+                .update(|state| !state.seen.insert(target.path.to_owned()));
         let plan = plan(
             &target,
             Facts {
@@ -393,7 +408,7 @@ impl Connection {
             End::Keep | End::KeepFor(_) | End::Fin => (Ended::Fin, None),
             End::Reset => (Ended::Reset, None),
             End::Hang => (Ended::ByPeer, None),
-            End::Die(_) => (Ended::Fin, None),
+            End::Die(_) | End::Echo(_) => (Ended::Fin, None),
         };
         if end == Ended::Kept {
             // Before the response: whoever has read it may call `close_idle` at once.
@@ -418,6 +433,9 @@ impl Connection {
         {
             die(death);
         }
+        if let End::Echo(limit) = plan.end {
+            self.echo(limit).await;
+        }
         if plan.end == End::Hang {
             let mut sink = [0; 1024];
             while matches!(self.stream.read(&mut sink).await, Ok(1..)) {}
@@ -432,7 +450,9 @@ impl Connection {
             response_bytes,
             ended: end_seen,
         };
-        self.shared.update(|state| state.served.push(served));
+        if !self.shared.forgetful {
+            self.shared.update(|state| state.served.push(served));
+        }
         if end_seen == Ended::Kept {
             return Some(limit);
         }
@@ -442,6 +462,15 @@ impl Connection {
         }
         self.set_idle(false);
         None
+    }
+}
+
+impl Connection {
+    async fn echo(&mut self, limit: Option<Duration>) {
+        let (mut from, mut to) = self.stream.split();
+        let copy = tokio::io::copy(&mut from, &mut to);
+        // The peer's end of it is one of the two ends that are wanted.
+        let _ = tokio::time::timeout(limit.unwrap_or(PATIENCE), copy).await;
     }
 }
 

@@ -198,6 +198,14 @@ impl Client {
         }
     }
 
+    /// Reads whatever is there next, as text.
+    pub fn read_some(&mut self) -> Result<String> {
+        let mut chunk = [0; 16 * 1024];
+        let n = self.stream.read(&mut chunk).context("nothing to read")?;
+        ensure!(n > 0, "the connection ended");
+        Ok(String::from_utf8_lossy(&chunk[..n]).into_owned())
+    }
+
     /// Waits for the peer to end the connection; `Open` if it does not in that time.
     pub fn wait_end(&mut self, patience: Duration) -> ReplyEnd {
         // A zero timeout is refused by the system; ours are not zero.

@@ -28,6 +28,14 @@ pub enum Fault {
     BodyStall,
     /// `/drip?length=&sent=&pause=`: a body of which the rest comes after a pause.
     Drip,
+    /// `/ws?ms=`: switches protocols and sends back what it gets; closes after that time, if given.
+    WebSocket,
+    /// `/trickle`: a head and then a byte of the body every two seconds.
+    Trickle,
+    /// `/many-headers?lines=`: a head of so many lines.
+    ManyHeaders,
+    /// `/nul`: a head with bytes that no head may have.
+    Nul,
     /// `/die?how=&after=`: the process of the backend ends (`how`: `segv`, `kill`, `abort`, `exit`)
     /// before a response byte.
     Die,
@@ -88,6 +96,10 @@ impl<'a> Target<'a> {
             "100-fin" => Fault::ContinueFin,
             "body-stall" => Fault::BodyStall,
             "drip" => Fault::Drip,
+            "ws" => Fault::WebSocket,
+            "trickle" => Fault::Trickle,
+            "many-headers" => Fault::ManyHeaders,
+            "nul" => Fault::Nul,
             "die" => Fault::Die,
             "die-body" => Fault::DieBody,
             "body-fin" => Fault::BodyFin,
@@ -165,6 +177,8 @@ pub enum End {
     Reset,
     /// Nothing more, until the peer closes.
     Hang,
+    /// Whatever comes is sent back, until the peer closes or that time is over.
+    Echo(Option<Duration>),
     /// The whole process ends; a backend that is a thread of something else closes instead.
     Die(Death),
 }
@@ -268,6 +282,43 @@ pub fn plan(target: &Target<'_>, facts: Facts<'_>) -> Plan {
                 .push(Step::Write(vec![b'y'; (length - sent) as usize]));
             plan
         }
+        // The key is that of RFC 6455 section 1.3, and so is the answer.
+        Fault::WebSocket => Plan {
+            steps: vec![Step::Write(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                    .into(),
+            )],
+            end: End::Echo(target.number("ms").map(Duration::from_millis)),
+        },
+        Fault::Trickle => {
+            let head = head(200, &[("Content-Length", &1000)], facts);
+            let bytes = (0..30).flat_map(|_| {
+                [
+                    Step::Pause(Duration::from_secs(2)),
+                    Step::Write(b"x".to_vec()),
+                ]
+            });
+            Plan {
+                steps: std::iter::once(Step::Write(head.into()))
+                    .chain(bytes)
+                    .collect(),
+                end: End::Fin,
+            }
+        }
+        Fault::ManyHeaders => {
+            let lines = target.number("lines").unwrap_or(1_000_000) as usize;
+            cut(
+                format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(lines)),
+                b"",
+                End::Fin,
+            )
+        }
+        Fault::Nul => cut(
+            "HTTP/1.1 200 OK\r\nX\0Y: a\0b\r\n\0\0: \0\r\nContent-Length: 3\r\n\r\n".into(),
+            b"\0\0\0",
+            End::Fin,
+        ),
         Fault::Die => silent(target.death()),
         Fault::DieBody => short_body(target.death()),
         Fault::BodyFin => short_body(End::Fin),

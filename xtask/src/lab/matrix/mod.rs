@@ -2,6 +2,7 @@
 //! and several at once, and counted how often `why502` names the cause. Healthy traffic runs beside
 //! it, and any case about that is a false alarm.
 
+mod controls;
 mod judge;
 mod plan;
 mod report;
@@ -144,6 +145,7 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         captures.push((view, Capture::start(why502, &args, Output::Collect)?));
     }
     let done = perform_all(&world, trials, options.seed, stop)?;
+    let controls = run_controls(&world, &choice, &kinds, options.seed, stop)?;
     if stop.told() {
         return Ok(None);
     }
@@ -165,8 +167,90 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         .map(|proxy| (proxy.kind(), proxy.logs(|line| line.contains("/E"))))
         .collect();
     drop(world);
-    let outcome = conclude(options, &choice, &kinds, &done, &ends, &logs)?;
+    let outcome = conclude(options, &choice, &kinds, &done, controls, &ends, &logs)?;
     Ok(Some(outcome))
+}
+
+/// A control that ran.
+struct Ran {
+    hostile: bool,
+    result: tally::Control,
+}
+
+/// The traffic in which nothing fails: with all proxies side by side.
+fn run_controls(
+    world: &World,
+    choice: &Choice,
+    kinds: &[Kind],
+    seed: u64,
+    stop: &Stop,
+) -> Result<Vec<Ran>> {
+    if !choice.only.is_empty() {
+        return Ok(Vec::new());
+    }
+    let size = if choice.short { 400 } else { 22_000 };
+    let told = || stop.told();
+    let done = Mutex::new(Vec::new());
+    let of_kind = |kind: Kind| -> Result<()> {
+        world.enter()?;
+        let all = controls::CONTROLS.iter();
+        for (number, control) in all.enumerate().filter(|(_, one)| one.kinds.contains(&kind)) {
+            if stop.told() {
+                break;
+            }
+            let seed = Seed::new(seed).split(number as u64 ^ 0xC0);
+            let (exchanges, result) = control.run(world, kind, size, seed, &told);
+            let ran = Ran {
+                hostile: control.hostile,
+                result: tally::Control {
+                    name: control.name,
+                    kind,
+                    exchanges,
+                    false_cases: 0,
+                    problem: result.err().map(|error| format!("{error:#}")),
+                },
+            };
+            done.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(ran);
+        }
+        Ok(())
+    };
+    let total = controls::CONTROLS.iter().map(|control| {
+        let mine = kinds.iter().filter(|kind| control.kinds.contains(kind));
+        mine.count()
+    });
+    let mut progress = Progress::new("kinds of healthy traffic", total.sum());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = kinds
+            .iter()
+            .map(|kind| scope.spawn(|| of_kind(*kind)))
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            progress.show(done.lock().unwrap_or_else(PoisonError::into_inner).len());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        progress.end();
+        for worker in workers {
+            match worker.join() {
+                Ok(result) => result?,
+                Err(_) => bail!("a worker of the lab panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The control to whose traffic a case belongs.
+fn control_of<'c>(controls: &'c mut [Ran], case: &Value) -> Option<&'c mut Ran> {
+    let path = case["downstream"]["path"].as_str()?;
+    let last = path.rsplit('/').next()?;
+    let kind = case["proxy"]["kind"].as_str()?;
+    controls.iter_mut().find(|control| {
+        control.result.kind.name() == kind
+            && last.starts_with(&controls::prefix(control.result.name))
+    })
 }
 
 /// How the tracer is called.
@@ -258,7 +342,7 @@ fn perform_all(world: &World, trials: Vec<Trial>, seed: u64, stop: &Stop) -> Res
                 workers.push(scope.spawn(|| work(queue)));
             }
         }
-        let mut progress = Progress::new(total);
+        let mut progress = Progress::new("trials", total);
         while workers.iter().any(|worker| !worker.is_finished()) {
             progress.show(count.load(Ordering::Relaxed));
             std::thread::sleep(Duration::from_millis(100));
@@ -281,6 +365,7 @@ fn conclude(
     choice: &Choice,
     kinds: &[Kind],
     done: &[Done],
+    mut controls: Vec<Ran>,
     ends: &[(View, Ended)],
     logs: &BTreeMap<Kind, Logs>,
 ) -> Result<Outcome> {
@@ -337,10 +422,17 @@ fn conclude(
             continue;
         }
         for case in cases.into_values().flatten() {
-            stray += 1;
+            if let Some(control) = control_of(&mut controls, case) {
+                if control.hostile {
+                    continue;
+                }
+                control.result.false_cases += 1;
+            } else {
+                stray += 1;
+            }
             notes += &format!(
                 "{}\n",
-                json!({"stray": true, "view": view.name(), "case": case})
+                json!({"false": true, "view": view.name(), "case": case})
             );
         }
     }
@@ -355,12 +447,13 @@ fn conclude(
         .filter(|one| choice.wants(one.kind) && choice.wants_row(one.id))
         .copied()
         .collect();
+    let controls: Vec<tally::Control> = controls.into_iter().map(|ran| ran.result).collect();
     let findings = report::Findings {
         seed: options.seed,
         kinds,
         tally: &tally,
         impossible: &impossible,
-        controls: &[],
+        controls: &controls,
         stray,
         lost,
     };
@@ -381,6 +474,7 @@ fn saved_to() -> Result<PathBuf> {
 /// How far it has got, on standard error: drawn again and again on a terminal, else a line now and
 /// then.
 struct Progress {
+    what: &'static str,
     total: usize,
     terminal: bool,
     started: std::time::Instant,
@@ -388,8 +482,9 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(total: usize) -> Self {
+    fn new(what: &'static str, total: usize) -> Self {
         Self {
+            what,
             total,
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()),
             started: std::time::Instant::now(),
@@ -400,8 +495,9 @@ impl Progress {
     fn show(&mut self, done: usize) {
         let elapsed = self.started.elapsed();
         let text = format!(
-            "lab: {done} of {} trials, {} s",
+            "lab: {done} of {} {}, {} s",
             self.total,
+            self.what,
             elapsed.as_secs()
         );
         if self.terminal {

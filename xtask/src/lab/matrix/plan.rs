@@ -133,10 +133,20 @@ pub(super) enum Way {
     Lossy,
     /// The router resets a connection when the request comes.
     Reset,
+    /// For traffic in which nothing fails: kept connections that all share.
+    Kept,
+    /// The same, a new connection for each request.
+    Unkept,
+    /// The same, kept for a moment only: by the proxy's choice.
+    KeptShortly,
+    /// The same, with health checks.
+    Checked,
+    /// The same, for WebSockets.
+    Upgrade,
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Fresh,
         Self::Pooled,
         Self::Refused,
@@ -150,6 +160,11 @@ impl Way {
         Self::MtuTold,
         Self::Lossy,
         Self::Reset,
+        Self::Kept,
+        Self::Unkept,
+        Self::KeptShortly,
+        Self::Checked,
+        Self::Upgrade,
     ];
 
     /// How many of it there are in each proxy.
@@ -182,6 +197,11 @@ impl Way {
             Self::MtuTold => "mtu_told",
             Self::Lossy => "lossy",
             Self::Reset => "reset",
+            Self::Kept => "kept",
+            Self::Unkept => "unkept",
+            Self::KeptShortly => "kept_shortly",
+            Self::Checked => "checked",
+            Self::Upgrade => "upgrade",
         };
         format!("{name}_{copy}")
     }

@@ -56,12 +56,16 @@ pub(super) fn json(findings: &Findings<'_>) -> Value {
         .iter()
         .map(|one| json!({"id": one.id, "proxy": one.kind.name(), "reason": one.reason}));
     let controls = findings.controls.iter().map(|control| {
-        json!({
+        let mut object = json!({
             "name": control.name,
             "proxy": control.kind.name(),
             "exchanges": control.exchanges,
             "false_cases": control.false_cases,
-        })
+        });
+        if let Some(problem) = &control.problem {
+            object["problem"] = problem.as_str().into();
+        }
+        object
     });
     let mut totals = numbers(&findings.tally.sum());
     totals["control_exchanges"] = findings.exchanges().into();
@@ -107,11 +111,15 @@ pub(super) fn text(findings: &Findings<'_>) -> String {
         "Controls (any case is a false alarm)",
         findings.controls.iter().map(|control| {
             format!(
-                "{:<24} {:<8} {:>7} exchanges, {} false",
+                "{:<14} {:<8} {:>7} exchanges, {} false{}",
                 control.name,
                 control.kind.name(),
                 control.exchanges,
-                control.false_cases
+                control.false_cases,
+                match &control.problem {
+                    Some(problem) => format!("; DID NOT GET ON: {problem}"),
+                    None => String::new(),
+                }
             )
         }),
     );
@@ -285,6 +293,7 @@ mod tests {
             kind: Kind::Nginx,
             exchanges: 500,
             false_cases: 2,
+            problem: None,
         };
         let impossible = Impossible {
             id: "E17",

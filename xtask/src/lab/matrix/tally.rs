@@ -160,6 +160,8 @@ pub(super) struct Control {
     pub(super) kind: Kind,
     pub(super) exchanges: u64,
     pub(super) false_cases: u64,
+    /// Why it did not get on: something failed that should not.
+    pub(super) problem: Option<String>,
 }
 
 /// Did it all hold?

@@ -112,11 +112,19 @@ fn attempt(world: &World, trial: &Trial, path: &str, seed: &mut Seed) -> Result<
     };
     let lane = world.take(trial.kind, trial.variant.way);
     let process = lane.process()?;
+    if process.is_some() {
+        // A backend that was at work for a while, as those in real life.
+        let mut client = Client::connect(lane.front()?)?;
+        client.send(&Request::get(&format!("/ok/W-{trial}")))?;
+        pause(seed, (600, 1200));
+    }
     match trial.variant.make {
         Make::Ask { after, .. } => {
             let mut client = Client::connect(lane.front()?)?;
             let sent = client.write_raw(&request(&delayed(after, seed)));
-            asked(&mut client, sent)
+            let asked = asked(&mut client, sent);
+            lane.await_end()?;
+            asked
         }
         Make::Reused { after, .. } => {
             let (mut client, _) = warm_up(&lane, &trial.to_string())?;
@@ -169,7 +177,9 @@ fn attempt(world: &World, trial: &Trial, path: &str, seed: &mut Seed) -> Result<
                 Kill::Term => Signal::TERM,
             };
             send(process, signal)?;
-            asked(&mut client, Ok(()))
+            let asked = asked(&mut client, Ok(()));
+            lane.await_end()?;
+            asked
         }
         Make::Leave { reset, after } => {
             let mut client = Client::connect(lane.front()?)?;

@@ -44,6 +44,8 @@ const LAST: u8 = 9;
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 99);
 /// The port of the backend that all share.
 const SHARED_PORT: u16 = 8000;
+/// The backend of the traffic in which nothing fails.
+const HEALTHY_PORT: u16 = 8002;
 /// A listener whose queue is full.
 const QUEUE_PORT: u16 = 8001;
 /// First port of those that one trial has for itself.
@@ -55,6 +57,8 @@ const REFUSED_PORT: u16 = 7999;
 const CONNECT_MS: u64 = 1500;
 /// Time that proxies give a response, ms: long enough for three retransmissions.
 const RESPONSE_MS: u64 = 2000;
+/// Time for which a proxy keeps a connection where it does so shortly, ms.
+pub(super) const KEEP_MS: u64 = 150;
 /// Size of the largest packet that a narrow path takes, bytes.
 const NARROW_MTU: u32 = 1200;
 
@@ -116,6 +120,7 @@ pub(super) struct World {
     own: BTreeMap<(Kind, String), Backend>,
     mortal: BTreeMap<(Kind, String), Mortal>,
     shared: Backend,
+    _healthy: Backend,
     _queue: FullQueue,
     busy: Mutex<BTreeSet<(Kind, String)>>,
     freed: Condvar,
@@ -136,6 +141,8 @@ impl World {
         let at = |host: u8, port: u16| SocketAddr::from(([198, 18, 2, host], port));
         let bind = |addr: SocketAddr| backends.run(move || Backend::bind(addr));
         let shared = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHARED_PORT)))?;
+        let healthy = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HEALTHY_PORT));
+        let healthy = backends.run(move || Backend::bind_forgetful(healthy))?;
         let queue = backends.run(move || FullQueue::new(at(BACKEND, QUEUE_PORT)))?;
         let mut own = BTreeMap::new();
         let mut mortal = BTreeMap::new();
@@ -167,13 +174,23 @@ impl World {
                     Way::MtuTold => at(MTU_TOLD, SHARED_PORT),
                     Way::Lossy => at(LOSSY, SHARED_PORT),
                     Way::Reset => at(RESET, SHARED_PORT),
+                    Way::Kept | Way::Unkept | Way::KeptShortly | Way::Checked | Way::Upgrade => {
+                        at(BACKEND, HEALTHY_PORT)
+                    }
                 };
+                let pooled = matches!(
+                    way,
+                    Way::Pooled | Way::Kept | Way::KeptShortly | Way::Checked
+                );
                 lanes.entry(kind).or_default().push(Lane {
                     name,
                     to,
-                    pooled: way == Way::Pooled,
+                    pooled,
                     connect_ms: CONNECT_MS,
                     response_ms: RESPONSE_MS,
+                    keep_ms: (way == Way::KeptShortly).then_some(KEEP_MS),
+                    checked: way == Way::Checked,
+                    upgrade: way == Way::Upgrade,
                 });
             }
         }
@@ -188,11 +205,15 @@ impl World {
             let proxy = near.run(move || Proxy::start_lanes(kind, lanes, options, &directory))?;
             proxies.insert(kind, proxy);
         }
+        for process in mortal.values() {
+            process.ensure(&backends)?;
+        }
         Ok(Self {
             proxies,
             own,
             mortal,
             shared,
+            _healthy: healthy,
             _queue: queue,
             busy: Mutex::default(),
             freed: Condvar::new(),
@@ -291,6 +312,18 @@ impl Taken<'_> {
         self.world.own.get(&key).unwrap_or(&self.world.shared)
     }
 
+    /// Waits until the process of the backend behind it has ended, if it is one that dies, and
+    /// starts it again, as whoever looks after it would.
+    pub(super) fn await_end(&self) -> Result<()> {
+        let mortal = self.world.mortal.get(&(self.kind, self.lane.clone()));
+        let Some(mortal) = mortal else {
+            return Ok(());
+        };
+        mortal.await_end()?;
+        mortal.ensure(&self.world.backends)?;
+        Ok(())
+    }
+
     /// The process of the backend behind it, if it is one of its own; started if it does not run.
     pub(super) fn process(&self) -> Result<Option<u32>> {
         let mortal = self.world.mortal.get(&(self.kind, self.lane.clone()));
@@ -349,6 +382,16 @@ impl Mortal {
         let pid = process.pid();
         *running = Some(process);
         Ok(pid)
+    }
+}
+
+impl Mortal {
+    fn await_end(&self) -> Result<()> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut process) = running.take() {
+            process.wait(Duration::from_secs(2))?;
+        }
+        Ok(())
     }
 }
 

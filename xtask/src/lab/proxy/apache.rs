@@ -90,7 +90,16 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
 }
 
 fn lane(Open { lane, front }: &Open) -> String {
-    let reuse = if lane.pooled { "" } else { " disablereuse=On" };
+    let mut reuse = match lane.pooled {
+        true => String::new(),
+        false => " disablereuse=On".to_owned(),
+    };
+    if let Some(keep_ms) = lane.keep_ms {
+        reuse += &format!(" ttl={}", keep_ms.div_ceil(1000));
+    }
+    if lane.upgrade {
+        reuse += " upgrade=websocket";
+    }
     format!(
         "Listen {front}\n<VirtualHost {front}>\n  ProxyPass / http://{to}/ retry=0 \
          connectiontimeout={connect}ms timeout={response}{reuse}\n</VirtualHost>\n",

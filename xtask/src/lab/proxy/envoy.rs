@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::lane::Open;
+use super::lane::{Lane, Open};
 use super::{Options, RequestLog, Route, Spec, lines_with};
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
@@ -31,13 +31,11 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
         listeners.push(listener(spec, route.name(), *front, &action));
     }
     for Open { lane, front } in spec.lanes {
-        clusters.push(cluster(
-            &lane.name,
-            lane.connect_ms,
-            lane.pooled,
-            &[lane.to],
-        ));
-        let action = json!({"cluster": lane.name, "timeout": millis(lane.response_ms)});
+        clusters.push(lane_cluster(lane));
+        let mut action = json!({"cluster": lane.name, "timeout": millis(lane.response_ms)});
+        if lane.upgrade {
+            action["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+        }
         listeners.push(listener(spec, &lane.name, *front, &action));
     }
     json!({
@@ -48,6 +46,24 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
         }}]},
     })
     .to_string()
+}
+
+fn lane_cluster(lane: &Lane) -> Value {
+    let mut cluster = cluster(&lane.name, lane.connect_ms, lane.pooled, &[lane.to]);
+    if let Some(keep_ms) = lane.keep_ms {
+        let options = &mut cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+        options["common_http_protocol_options"] = json!({"idle_timeout": millis(keep_ms)});
+    }
+    if lane.checked {
+        cluster["health_checks"] = json!([{
+            "timeout": "1s",
+            "interval": "0.1s",
+            "unhealthy_threshold": 3,
+            "healthy_threshold": 1,
+            "http_health_check": {"path": "/ok/check"},
+        }]);
+    }
+    cluster
 }
 
 fn address(addr: SocketAddr) -> Value {

@@ -61,11 +61,21 @@ fn lane(Open { lane, front }: &Open) -> String {
         pooled,
         connect_ms,
         response_ms,
+        keep_ms,
+        checked,
+        // It needs no permission.
+        upgrade: _,
     } = lane;
-    let (reuse, server) = match pooled {
-        true => ("safe", ""),
-        false => ("never", " pool-max-conn 0"),
+    let (reuse, mut server) = match pooled {
+        true => ("safe", String::new()),
+        false => ("never", " pool-max-conn 0".to_owned()),
     };
+    if let Some(keep_ms) = keep_ms {
+        server += &format!(" pool-purge-delay {keep_ms}ms");
+    }
+    if *checked {
+        server += " check inter 100ms";
+    }
     format!(
         "frontend {name}\n  bind {front}\n  default_backend be_{name}\n\
          backend be_{name}\n  timeout connect {connect_ms}ms\n  timeout server {response_ms}ms\n  \

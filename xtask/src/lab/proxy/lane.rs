@@ -16,6 +16,13 @@ pub struct Lane {
     pub connect_ms: u64,
     /// Time for the response, ms. Apache takes whole seconds and rounds up.
     pub response_ms: u64,
+    /// Time after which the proxy itself lets go of a kept connection, ms. Apache takes whole
+    /// seconds and rounds up.
+    pub keep_ms: Option<u64>,
+    /// Does the proxy look after the backend with health checks of its own? Not all can.
+    pub checked: bool,
+    /// Are WebSockets let through?
+    pub upgrade: bool,
 }
 
 /// A lane and where the proxy listens for it.

@@ -80,12 +80,23 @@ fn lane(Open { lane, front }: &Open) -> String {
         pooled,
         connect_ms,
         response_ms,
+        keep_ms,
+        upgrade,
+        // Only the commercial version has checks.
+        checked: _,
     } = lane;
-    let keep = match pooled {
-        true => "keepalive 64; keepalive_requests 1000000;",
-        false => "",
+    let mut keep = match pooled {
+        true => "keepalive 64; keepalive_requests 1000000;".to_owned(),
+        false => String::new(),
     };
-    let connection = if *pooled { "\"\"" } else { "close" };
+    if let Some(keep_ms) = keep_ms {
+        keep += &format!(" keepalive_timeout {keep_ms}ms;");
+    }
+    let connection = match (pooled, upgrade) {
+        (_, true) => "upgrade; proxy_set_header Upgrade $http_upgrade",
+        (true, false) => "\"\"",
+        (false, false) => "close",
+    };
     format!(
         "  upstream {name} {{ server {to} max_fails=0; {keep} }}\n  \
          server {{ listen {front}; location / {{ proxy_set_header Connection {connection}; \
