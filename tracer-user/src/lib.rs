@@ -18,3 +18,4 @@ pub mod printable;
 pub mod recording;
 pub mod report;
 pub mod session;
+pub mod tls;
