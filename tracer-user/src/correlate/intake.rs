@@ -1,5 +1,7 @@
 //! Reads an exchange record for what the rules need and lets the payload go.
 
+mod tls;
+
 use std::collections::HashMap;
 
 use tracer_ebpf::{Cause, flags};
@@ -30,6 +32,7 @@ pub(super) enum Kind {
 pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
     let progress = progress(&exchange);
     let request = http::summarise(&exchange.request_head);
+    let (handshake, wants_tls) = (tls::handshake(&exchange), tls::wants_tls(&exchange));
     let name = |number: Option<u32>| {
         let name = reasons.get(&number?)?;
         Some(name.trim_start_matches("SK_RST_REASON_").to_owned())
@@ -47,6 +50,8 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         peer_local: false,
         peer: None,
         process_end: None,
+        tls: handshake,
+        wants_tls,
     }
 }
 
@@ -64,19 +69,44 @@ pub(super) fn kind(facts: &AttemptFacts) -> Kind {
         {
             Kind::Unused
         }
-        Phase::Connect | Phase::Waiting | Phase::Head => Kind::Failed,
+        // A health check may do no more than the handshake.
+        Phase::Handshake if proxy_first && facts.exchange.link.is_none() && is_done(facts) => {
+            Kind::Unused
+        }
+        Phase::Connect | Phase::Handshake | Phase::Waiting | Phase::Head => Kind::Failed,
         Phase::Body if proxy_first && matches!(facts.progress, Progress::UntilClose { .. }) => {
             Kind::Unclear
         }
         Phase::Body => Kind::Failed,
+        // Few bytes may be no response at all: session tickets, a goodbye, a TLS alert.
+        Phase::Unreadable if facts.wants_tls.is_some() || is_unanswered_over_tls(facts) => {
+            Kind::Failed
+        }
         Phase::Unreadable => Kind::Unclear,
         Phase::Complete => Kind::Complete,
     }
 }
 
+/// Did the proxy do its part of the TLS handshake?
+fn is_done(facts: &AttemptFacts) -> bool {
+    facts.tls.as_ref().is_some_and(|tls| tls.second_flight)
+}
+
+/// The backend ended a TLS connection when the client that it worked for had not got a byte.
+fn is_unanswered_over_tls(facts: &AttemptFacts) -> bool {
+    let x = &facts.exchange;
+    x.has(flags::TLS)
+        && x.link.is_some()
+        && !x.has(flags::LINK_ANSWERED)
+        && facts.backend_ended_first()
+}
+
 /// How much of its response an exchange has, on either side of the proxy.
 pub(super) fn progress(exchange: &Exchange) -> Progress {
     if exchange.response_bytes == 0 {
+        return Progress::Nothing;
+    }
+    if tls::is_alert_only(exchange) {
         return Progress::Nothing;
     }
     if exchange.has(flags::OPAQUE | flags::TLS | flags::TUNNEL) || exchange.response_head.is_empty()

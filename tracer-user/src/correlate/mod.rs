@@ -330,7 +330,7 @@ impl Correlator {
             .iter()
             .filter_map(|seq| self.pending.get(*seq))
         {
-            if entry.facts.phase() == Phase::Connect {
+            if entry.facts.phase().is_before_request() {
                 let exchange = &entry.facts.exchange;
                 self.checks.note(exchange.remote, exchange.time_ns);
             }
@@ -378,7 +378,7 @@ impl Correlator {
     }
 
     fn note_check(&mut self, facts: &AttemptFacts, now: MonoNs) {
-        if facts.phase() == Phase::Connect {
+        if facts.phase().is_before_request() {
             self.checks.note(facts.exchange.remote, now);
         }
     }
@@ -391,7 +391,7 @@ impl Correlator {
             [_] if self.proxies.get(&pid) == Some(&ProxyKind::Nginx) => false,
             [only] => {
                 is_guess(only)
-                    && only.phase() == Phase::Connect
+                    && only.phase().is_before_request()
                     && self
                         .checks
                         .likely(only.exchange.remote, only.exchange.time_ns)
@@ -418,7 +418,7 @@ impl Correlator {
         // The others have timers of their own that connect too.
         let hidden_connect = draft.outcome == Outcome::Masked
             && *kind != ProxyKind::Nginx
-            && matches!(attempts, [only] if only.phase() == Phase::Connect);
+            && matches!(attempts, [only] if only.phase().is_before_request());
         let check = self.may_be_check(client.pid, attempts);
         if by_order_only && (self.records_lost || hidden_connect || check) {
             Confidence::Weak

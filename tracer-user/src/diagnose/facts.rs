@@ -1,5 +1,9 @@
 //! What the rules look at, derived from what the kernel said. No rule reads a clock or a socket.
 
+mod tls;
+
+pub use tls::{FirstBytes, TlsFacts, WantsTls};
+
 use tracer_ebpf::flags;
 
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
@@ -36,6 +40,8 @@ pub enum Progress {
 pub enum Phase {
     /// The handshake was not done.
     Connect,
+    /// Connected, and a TLS handshake had not led to a request.
+    Handshake,
     /// Connected, no response byte.
     Waiting,
     /// Response bytes, no complete head.
@@ -68,6 +74,10 @@ pub enum End {
 pub struct AttemptFacts {
     /// What the kernel reported. Its heads are not used any more.
     pub exchange: Exchange,
+    /// The TLS handshake, if it was all that happened.
+    pub tls: Option<TlsFacts>,
+    /// The backend's answer shows that it wants TLS, and the request was plain text.
+    pub wants_tls: Option<WantsTls>,
     /// How much of the response arrived.
     pub progress: Progress,
     /// The request as it went to the backend.
@@ -126,11 +136,21 @@ pub enum View {
     Backend,
 }
 
+impl Phase {
+    /// Was no request sent yet?
+    pub fn is_before_request(self) -> bool {
+        matches!(self, Self::Connect | Self::Handshake)
+    }
+}
+
 impl AttemptFacts {
     /// Where the exchange stood at the end.
     pub fn phase(&self) -> Phase {
         if self.exchange.times.established.is_none() && !self.exchange.has(flags::ADOPTED) {
             return Phase::Connect;
+        }
+        if self.tls.is_some() {
+            return Phase::Handshake;
         }
         match self.progress {
             Progress::Nothing => Phase::Waiting,

@@ -15,7 +15,8 @@ pub(crate) mod words;
 
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
 pub use facts::{
-    AtPeerEnd, AttemptFacts, CaseFacts, End, HiddenBy, PeerHalf, Phase, ProcessEnd, Progress, View,
+    AtPeerEnd, AttemptFacts, CaseFacts, End, FirstBytes, HiddenBy, PeerHalf, Phase, ProcessEnd,
+    Progress, TlsFacts, View, WantsTls,
 };
 
 #[cfg(test)]

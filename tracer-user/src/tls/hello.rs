@@ -45,11 +45,13 @@ pub struct ServerHello {
     pub version: Option<u16>,
     /// It asks for another ClientHello.
     pub retry: bool,
+    /// Length of the message in its record, bytes, headers included.
+    pub len: usize,
 }
 
 /// The ClientHello at the front of these bytes, as far as it is there.
 pub fn client_hello(bytes: &[u8]) -> Option<ClientHello> {
-    let (body, whole) = message(bytes, CLIENT_HELLO)?;
+    let Message { body, whole, .. } = message(bytes, CLIENT_HELLO)?;
     let mut hello = ClientHello {
         whole,
         ..ClientHello::default()
@@ -93,12 +95,13 @@ fn client_extensions(rest: &mut Cursor<'_>, hello: &mut ClientHello) -> Option<(
 
 /// The ServerHello at the front of these bytes, as far as it is there.
 pub fn server_hello(bytes: &[u8]) -> Option<ServerHello> {
-    let (body, whole) = message(bytes, SERVER_HELLO)?;
+    let Message { body, len, whole } = message(bytes, SERVER_HELLO)?;
     let mut rest = Cursor(&body);
     let legacy = rest.u16();
     let mut hello = ServerHello {
         version: None,
         retry: false,
+        len,
     };
     let Some(random) = rest.take(32) else {
         return Some(hello);
@@ -121,8 +124,17 @@ fn chosen_version(rest: &mut Cursor<'_>) -> Option<u16> {
         .and_then(|(_, data)| Cursor(data).u16())
 }
 
-/// The first handshake message of that type, joined over its records, and whether it is all there.
-fn message(bytes: &[u8], wanted: u8) -> Option<(Vec<u8>, bool)> {
+/// A handshake message, joined over its records.
+struct Message {
+    body: Vec<u8>,
+    /// With the header of the message and of one record.
+    len: usize,
+    whole: bool,
+}
+
+/// The first handshake message, if it is of that type.
+fn message(bytes: &[u8], wanted: u8) -> Option<Message> {
+    const HEADERS: usize = 5 + 4;
     let mut joined = Vec::new();
     for record in records(bytes) {
         if record.kind != Kind::Handshake {
@@ -136,7 +148,11 @@ fn message(bytes: &[u8], wanted: u8) -> Option<(Vec<u8>, bool)> {
     }
     let len = rest.u24()?;
     let body = rest.up_to(len);
-    Some((body.to_vec(), body.len() == len))
+    Some(Message {
+        body: body.to_vec(),
+        len: len + HEADERS,
+        whole: body.len() == len,
+    })
 }
 
 /// Numbers and data of extensions; the data of the last may be cut.

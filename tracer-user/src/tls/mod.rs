@@ -8,10 +8,12 @@ mod alert;
 mod bytes;
 mod hello;
 mod record;
+mod refusal;
 
 pub use alert::{Alert, alert_name};
 pub use hello::{ClientHello, ServerHello, client_hello, server_hello};
 pub use record::{Kind, Record, records};
+pub use refusal::plain_text_refusal;
 
 /// Name of a protocol version (RFC 8446, 4.2.1 and 4.1.2; RFC 5246, E).
 pub fn version_name(version: u16) -> String {

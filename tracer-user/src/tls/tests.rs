@@ -109,6 +109,7 @@ fn server_hellos() {
         let want = ServerHello {
             version: Some(version),
             retry: again,
+            len: bytes.len(),
         };
         assert_eq!(server_hello(&bytes), Some(want));
         assert_eq!(client_hello(&bytes), None);

@@ -37,7 +37,7 @@ pub(in crate::correlate) fn masked(store: &Store, client: Client<'_>) -> Judged 
         }
         let unanswered = matches!(
             entry.facts.phase(),
-            Phase::Connect | Phase::Waiting | Phase::Head
+            Phase::Connect | Phase::Handshake | Phase::Waiting | Phase::Head
         );
         if retried(x, entry) {
             by_retry.push((seq, entry));

@@ -87,6 +87,8 @@ impl AttemptBuilder {
             peer_local: false,
             peer: None,
             process_end: None,
+            tls: None,
+            wants_tls: None,
         })
     }
 

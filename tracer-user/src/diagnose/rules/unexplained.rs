@@ -98,6 +98,10 @@ fn from_attempt(attempt: &AttemptFacts) -> Finding {
     };
     let state = match attempt.phase() {
         Phase::Connect => "before the connection was made".to_owned(),
+        Phase::Handshake => format!(
+            "within the TLS handshake, after {} from the backend",
+            words::bytes(attempt.tls.as_ref().map_or(0, |tls| tls.received))
+        ),
         Phase::Waiting => "before any byte of a response".to_owned(),
         Phase::Head => format!(
             "after {} of an incomplete response head",
