@@ -25,23 +25,27 @@ fn build(case: &CaseFacts, index: usize) -> Attempt {
         .max();
     let (ended_by, how) = diagnose::ending(case, index);
     let reused = x.reused();
+    // What a TLS handshake moves is neither request nor response.
+    let requested = facts.tls.is_none();
     Attempt {
         upstream: x.remote,
         local: (x.local.port() != 0).then_some(x.local),
         reused,
         adopted: x.has(flags::ADOPTED),
-        exchange: (x.exchange > 0).then_some(x.exchange),
+        exchange: (x.exchange > 0 && requested).then_some(x.exchange),
         start_ns: start,
         connect_us: if reused {
             None
         } else {
             between_us(t.opened, t.established)
         },
-        ttfb_us: between_us(t.request_start, t.response_start),
+        ttfb_us: requested
+            .then(|| between_us(t.request_start, t.response_start))
+            .flatten(),
         duration_us: between_us(Some(start), end),
-        request_bytes: x.request_bytes,
-        request_bytes_unacked: facts.request_unacked(),
-        response_bytes: x.response_bytes,
+        request_bytes: if requested { x.request_bytes } else { 0 },
+        request_bytes_unacked: facts.request_unacked().filter(|_| requested),
+        response_bytes: if requested { x.response_bytes } else { 0 },
         response_bytes_unread: x.socket.unread.map(u64::from),
         content_length: match facts.progress {
             Progress::Body { declared, .. } => declared,
@@ -90,6 +94,19 @@ mod tests {
             (EndedBy::Backend, How::Reset)
         );
         assert_eq!(attempt.duration_us, Some(2000));
+    }
+
+    #[test]
+    fn a_tls_handshake_is_no_exchange() {
+        let facts = AttemptBuilder::handshake(|tls| tls.received = 7)
+            .fin(3)
+            .closed(3);
+        let attempts = build_all(&case(ProxyKind::Nginx, 502, vec![facts.build()]));
+        let attempt = &attempts[0];
+        assert_eq!((attempt.exchange, attempt.request_bytes), (None, 0));
+        assert_eq!((attempt.response_bytes, attempt.ttfb_us), (0, None));
+        assert_eq!(attempt.connect_us, Some(1000));
+        assert!(attempt.events.iter().any(|e| e.event == "tls_hello_sent"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
 use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
-use crate::diagnose::{self, AttemptFacts, CaseFacts, Phase, View};
+use crate::diagnose::{self, AttemptFacts, CaseFacts, View};
 use crate::event::{
     Exchange, HostRole, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart,
 };

@@ -5,4 +5,5 @@ mod builder;
 mod order;
 mod outcomes;
 mod ties;
+mod tls;
 mod traps;

@@ -21,8 +21,14 @@ pub(super) fn events(facts: &AttemptFacts) -> Vec<TimelineEvent> {
         line.add(t.opened, "syn_sent", None, None);
         line.add(t.established, "connected", None, None);
     }
-    let request = (x.request_bytes > 0).then_some(x.request_bytes);
-    line.add(t.request_start, "request_sent", request, None);
+    let names = if facts.tls.is_some() {
+        ["tls_hello_sent", "tls_first_byte", "tls_last_byte"]
+    } else {
+        ["request_sent", "response_first_byte", "response_last_byte"]
+    };
+    let [sent, first_byte, last_byte] = names;
+    let request = (x.request_bytes > 0 && facts.tls.is_none()).then_some(x.request_bytes);
+    line.add(t.request_start, sent, request, None);
     if x.retransmits > 0 {
         let count = format!("1 of {}", x.retransmits);
         line.add(t.retransmit_first, "retransmit", None, Some(count));
@@ -32,13 +38,8 @@ pub(super) fn events(facts: &AttemptFacts) -> Vec<TimelineEvent> {
         }
     }
     if x.response_bytes > 0 {
-        line.add(t.response_start, "response_first_byte", None, None);
-        line.add(
-            t.response_last,
-            "response_last_byte",
-            Some(x.response_bytes),
-            None,
-        );
+        line.add(t.response_start, first_byte, None, None);
+        line.add(t.response_last, last_byte, Some(x.response_bytes), None);
     }
     line.add(t.fin_received, "fin_received", None, None);
     line.add(

@@ -64,6 +64,7 @@ pub(super) fn first_end(attempt: &AttemptFacts) -> Fact {
     };
     let times = &attempt.exchange.times;
     let (since, origin) = match times.request_start {
+        Some(start) if attempt.tls.is_some() => (start, "the ClientHello"),
         Some(start) => (start, "the first request byte"),
         None => (attempt.start_ns(), "the SYN"),
     };
@@ -76,6 +77,9 @@ pub(super) fn first_end(attempt: &AttemptFacts) -> Fact {
 
 /// How much of the request was acknowledged.
 pub(super) fn acknowledged(attempt: &AttemptFacts) -> Option<Fact> {
+    if attempt.phase().is_before_request() {
+        return None;
+    }
     let total = attempt.exchange.request_bytes;
     let acked = total - attempt.request_unacked()?;
     Some(Fact::new(
@@ -203,7 +207,7 @@ pub(super) fn candidates(case: &CaseFacts) -> Fact {
 /// Was the request delivered, and so: is a retry safe?
 pub(super) fn delivery(attempt: &AttemptFacts) -> String {
     let total = attempt.exchange.request_bytes;
-    if total == 0 {
+    if total == 0 || attempt.phase().is_before_request() {
         return NEVER_SENT.to_owned();
     }
     match attempt.request_unacked() {

@@ -8,6 +8,7 @@
 mod errno;
 mod evidence;
 mod facts;
+mod handshake;
 pub(crate) mod idle;
 mod process_end;
 mod rules;

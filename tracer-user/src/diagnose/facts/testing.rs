@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use super::{AttemptFacts, CaseFacts, Progress, View};
+use super::{AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
 use crate::case::{Confidence, EndedBy, How, Outcome};
 use crate::diagnose::{ending, judge};
 use crate::event::{ConnId, Exchange, Link, MonoNs, ProxyKind, Socket, Times};
@@ -122,6 +122,26 @@ impl AttemptBuilder {
         x.times.established = x.times.opened;
         x.times.idle_since = Some(at(-idle_ms));
         new
+    }
+
+    /// A ClientHello was sent on a fresh connection and acknowledged.
+    pub(crate) fn handshake(change: impl FnOnce(&mut TlsFacts)) -> Self {
+        let mut new =
+            Self::sent().with(|x| x.flags |= flags::TLS | flags::OPAQUE | flags::HANDSHAKE);
+        let mut tls = TlsFacts::default();
+        change(&mut tls);
+        new.0.exchange.response_bytes = tls.received;
+        if tls.received > 0 {
+            new.0.progress = Progress::Opaque;
+        }
+        new.0.tls = Some(tls);
+        new
+    }
+
+    /// The answer showed that the backend wants TLS.
+    pub(crate) fn wants_tls(mut self, wants: WantsTls) -> Self {
+        self.0.wants_tls = Some(wants);
+        self
     }
 
     /// The backend's FIN.

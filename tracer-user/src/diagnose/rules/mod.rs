@@ -12,20 +12,34 @@ mod connect_unreachable;
 mod fin_before_response;
 mod keepalive_race;
 mod partial_header;
+mod plaintext_to_tls;
 mod response_timeout;
 mod rst_before_response;
+mod tls_alert_from_backend;
+mod tls_handshake_timeout;
+mod tls_peer_closed;
+mod tls_reset;
+mod tls_to_plaintext;
+mod tls_verify_failed;
 pub(super) mod unexplained;
 
 use super::Rule;
 
 /// All rules. The first that finds its evidence wins, so what is certain stands before what is
 /// inferred: an answer of the backend before any failure, a race before a plain early close.
-pub(super) static RULES: [Rule; 15] = [
+pub(super) static RULES: [Rule; 22] = [
     client_abort::RULE,
+    plaintext_to_tls::RULE,
     application_502::RULE,
     connect_refused::RULE,
     connect_unreachable::RULE,
     connect_timeout::RULE,
+    tls_to_plaintext::RULE,
+    tls_alert_from_backend::RULE,
+    tls_verify_failed::RULE,
+    tls_handshake_timeout::RULE,
+    tls_peer_closed::RULE,
+    tls_reset::RULE,
     keepalive_race::RULE,
     fin_before_response::RULE,
     rst_before_response::RULE,

@@ -1,9 +1,11 @@
 //! The evidence does not reach.
 
+use tracer_ebpf::flags;
+
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{self, Fact};
 use crate::diagnose::facts::{AttemptFacts, End, Phase, Progress};
-use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
+use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake, words};
 
 pub(in crate::diagnose) const RULE: Rule = Rule {
     id: "unexplained",
@@ -121,16 +123,11 @@ fn from_attempt(attempt: &AttemptFacts) -> Finding {
             "the connection ended to"
         }
     };
-    let mut facts = vec![
-        evidence::first_end(attempt),
-        Fact::new("state-at-end", format!("it ended {state}")),
-    ];
-    facts.extend(stall(attempt));
-    facts.extend(evidence::unread(attempt));
-    facts.extend(evidence::acknowledged(attempt));
-    facts.extend(evidence::reset_reason(attempt));
-    facts.extend(evidence::retransmits(attempt));
-    facts.extend(evidence::errno(attempt));
+    let mut facts = match &attempt.tls {
+        Some(tls) => handshake::facts(attempt, tls),
+        None => seen(attempt),
+    };
+    facts.insert(1, Fact::new("state-at-end", format!("it ended {state}")));
     Finding {
         ended_by,
         how,
@@ -138,6 +135,34 @@ fn from_attempt(attempt: &AttemptFacts) -> Finding {
         delivery: evidence::delivery(attempt),
         facts,
     }
+}
+
+fn seen(attempt: &AttemptFacts) -> Vec<Fact> {
+    let mut facts = vec![evidence::first_end(attempt)];
+    facts.extend(hidden_by_tls(attempt));
+    facts.extend(stall(attempt));
+    facts.extend(evidence::unread(attempt));
+    facts.extend(evidence::acknowledged(attempt));
+    facts.extend(evidence::reset_reason(attempt));
+    facts.extend(evidence::retransmits(attempt));
+    facts.extend(evidence::errno(attempt));
+    facts
+}
+
+/// Encrypted bytes may be a response, or session tickets and a goodbye.
+fn hidden_by_tls(attempt: &AttemptFacts) -> Option<Fact> {
+    let x = &attempt.exchange;
+    (x.has(flags::TLS) && attempt.phase() == Phase::Unreadable).then(|| {
+        Fact::new(
+            "hidden-by-tls",
+            format!(
+                "TLS hides what the {} were: the backend's own answer (application-502), part of one (partial-header, \
+                 body-truncated-fin), or none at all, such as session tickets and a goodbye (fin-before-response, \
+                 rst-before-response)",
+                words::bytes(x.response_bytes)
+            ),
+        )
+    })
 }
 
 /// Silence of the backend before the proxy closed within the body.
