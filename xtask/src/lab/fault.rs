@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::malformed::Malformed;
+
 /// A failure (or none), named by the first segment of the path. The rest of the path is free, so
 /// that each request of a test can have a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub enum Fault {
     RstOnce,
     /// `/502-once`: likewise with the application's 502.
     Status502Once,
+    /// A response that breaks the rules.
+    Malformed(Malformed),
 }
 
 /// A request target taken apart.
@@ -115,8 +119,9 @@ impl<'a> Target<'a> {
             "fin-once" => Fault::FinOnce,
             "rst-once" => Fault::RstOnce,
             "502-once" => Fault::Status502Once,
-            other => match other.parse() {
-                Ok(status @ 200..=599) => Fault::Status(status),
+            other => match (Malformed::named(other), other.parse()) {
+                (Some(malformed), _) => Fault::Malformed(malformed),
+                (None, Ok(status @ 200..=599)) => Fault::Status(status),
                 _ => Fault::Ok,
             },
         };
@@ -334,6 +339,17 @@ pub fn plan(target: &Target<'_>, facts: Facts<'_>) -> Plan {
         ),
         Fault::ChunkedFin => open_chunks(End::Fin),
         Fault::ChunkedRst => open_chunks(End::Reset),
+        Fault::Malformed(malformed) => Plan {
+            steps: {
+                let mut steps = malformed.steps(facts.peer, |name| target.number(name));
+                steps.push(target.pause("stay", malformed.stay_ms()));
+                steps
+            },
+            end: match malformed.closes() {
+                true => End::Fin,
+                false => End::Keep,
+            },
+        },
         Fault::Status(status) => whole(status, b"from the application\n", facts),
         Fault::Status502Once => whole(502, b"from the application\n", facts),
         Fault::Hang => Plan {
@@ -423,6 +439,7 @@ mod tests {
             ("/600", Fault::Ok),
             ("no-slash", Fault::Ok),
             ("/rst-once/a", Fault::RstOnce),
+            ("/garbage/a", Fault::Malformed(Malformed::Garbage)),
         ] {
             assert_eq!(Target::parse(target).fault, fault, "{target}");
         }

@@ -10,6 +10,7 @@ pub mod client;
 pub mod demo;
 pub mod fault;
 pub mod log;
+pub mod malformed;
 pub mod matrix;
 pub mod net;
 pub mod netns;

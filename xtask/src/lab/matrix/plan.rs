@@ -286,10 +286,12 @@ impl Marks {
     }
 }
 
-/// A row that a proxy cannot show, and why.
+/// What a proxy cannot show, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Impossible {
     pub(super) id: &'static str,
+    /// Empty: the whole row. It need not be a variant of the table: some cannot be shown by any.
+    pub(super) variant: &'static str,
     pub(super) kind: Kind,
     pub(super) reason: &'static str,
 }

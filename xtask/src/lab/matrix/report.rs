@@ -51,10 +51,13 @@ pub(super) fn json(findings: &Findings<'_>) -> Value {
         }
         row
     });
-    let impossible = findings
-        .impossible
-        .iter()
-        .map(|one| json!({"id": one.id, "proxy": one.kind.name(), "reason": one.reason}));
+    let impossible = findings.impossible.iter().map(|one| {
+        let mut row = json!({"id": one.id, "proxy": one.kind.name(), "reason": one.reason});
+        if !one.variant.is_empty() {
+            row["variant"] = one.variant.into();
+        }
+        row
+    });
     let controls = findings.controls.iter().map(|control| {
         let mut object = json!({
             "name": control.name,
@@ -102,10 +105,10 @@ pub(super) fn text(findings: &Findings<'_>) -> String {
     text += &logs(findings);
     text += &list(
         "Cannot be shown",
-        findings
-            .impossible
-            .iter()
-            .map(|one| format!("{} {}: {}", one.id, one.kind.name(), one.reason)),
+        findings.impossible.iter().map(|one| match one.variant {
+            "" => format!("{} {}: {}", one.id, one.kind.name(), one.reason),
+            variant => format!("{} {variant} {}: {}", one.id, one.kind.name(), one.reason),
+        }),
     );
     text += &list(
         "Controls (any case is a false alarm)",
@@ -297,6 +300,7 @@ mod tests {
         };
         let impossible = Impossible {
             id: "E17",
+            variant: "",
             kind: Kind::Apache,
             reason: "a reason",
         };

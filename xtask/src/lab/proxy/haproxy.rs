@@ -9,9 +9,13 @@ const LOG_FORMAT: &str = r#""%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B 
 pub(super) fn config(spec: &Spec<'_>) -> String {
     let up = spec.upstreams;
     let options = spec.options;
+    // Lanes have the size that users have.
+    let buffer = match spec.fronts.is_empty() {
+        true => "",
+        false => "tune.bufsize 131072\n  ",
+    };
     let mut text = format!(
-        "global\n  nbthread {threads}\n  maxconn 4000\n  tune.bufsize 131072\n  \
-         log stdout format raw local0 info\n\
+        "global\n  nbthread {threads}\n  maxconn 4000\n  {buffer}log stdout format raw local0 info\n\
          defaults\n  mode http\n  log global\n  log-format {LOG_FORMAT}\n  \
          timeout client 30s\n  timeout connect {connect}ms\n  timeout server {response}ms\n  \
          retries 0\n",

@@ -3,6 +3,7 @@
 
 mod body;
 mod connect;
+mod message;
 mod path;
 mod response;
 
@@ -10,7 +11,13 @@ use super::plan::{Expect, Impossible, Make, Marks, Method, Row, Variant, Way};
 use crate::lab::proxy::Kind;
 
 /// All rows.
-pub(super) static ROWS: &[&[Row]] = &[connect::ROWS, response::ROWS, body::ROWS, path::ROWS];
+pub(super) static ROWS: &[&[Row]] = &[
+    connect::ROWS,
+    response::ROWS,
+    body::ROWS,
+    path::ROWS,
+    message::ROWS,
+];
 
 /// What cannot be shown.
 pub(super) static IMPOSSIBLE: &[&[Impossible]] = &[
@@ -18,6 +25,7 @@ pub(super) static IMPOSSIBLE: &[&[Impossible]] = &[
     response::IMPOSSIBLE,
     body::IMPOSSIBLE,
     path::IMPOSSIBLE,
+    message::IMPOSSIBLE,
 ];
 
 /// Is there such a row?
@@ -63,6 +71,21 @@ const ERROR: &[&str] = &["error-response"];
 /// It gets an error status, or nothing, or a retry hides it: what proxies do with a failure on a
 /// kept connection differs, also by method.
 const ERROR_OR_HIDDEN: &[&str] = &["error-response", "dropped", "masked"];
+
+/// What cannot be shown with that proxy in that way.
+const fn cannot(
+    id: &'static str,
+    variant: &'static str,
+    kind: Kind,
+    reason: &'static str,
+) -> Impossible {
+    Impossible {
+        id,
+        variant,
+        kind,
+        reason,
+    }
+}
 
 /// A response that began is cut short.
 const TRUNCATED: &[&str] = &["truncated"];
@@ -127,7 +150,8 @@ mod tests {
         for impossible in IMPOSSIBLE.iter().flat_map(|part| *part) {
             let rows = ROWS.iter().flat_map(|part| *part);
             let same = rows.filter(|row| row.id == impossible.id);
-            for variant in same.flat_map(|row| row.variants) {
+            let same = same.flat_map(|row| row.variants);
+            for variant in same.filter(|one| ["", one.name].contains(&impossible.variant)) {
                 assert!(
                     !variant.proxies.contains(&impossible.kind),
                     "{impossible:?}"

@@ -416,6 +416,7 @@ const LEFT: &[&str] = &["dropped", "truncated", "error-response"];
 
 pub(super) const IMPOSSIBLE: &[Impossible] = &[Impossible {
     id: "E22",
+    variant: "",
     kind: Kind::Nginx,
     reason: "before 1.29 it takes an interim response for the final one and passes it on",
 }];
