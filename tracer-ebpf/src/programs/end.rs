@@ -143,7 +143,10 @@ fn backend_over(sk: u64, conn: &mut ConnState) {
         conn.response_bytes == 0
     } else {
         // A client that left before it had any answer is told from one that was left.
-        unfinished(sk, conn) || peer_left_waiting(conn)
+        unfinished(sk, conn)
+            || peer_left_waiting(conn)
+            // It closed while bytes of the next request lay there.
+            || conn.flags & flags::ABORTED != 0 && sock::unread(sk) > 0
     };
     if cut && conn.flags & flags::REPORTED == 0 {
         emit::exchange(sk, Cause::Ended);

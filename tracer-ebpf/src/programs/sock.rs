@@ -137,6 +137,13 @@ pub(crate) fn payload_so_far(sk: u64) -> u64 {
     read_or_zero::<u64>(sk, offset!(tcp_bytes_received))
 }
 
+/// Payload that arrived and that the process has not read, bytes. A FIN counts as one.
+#[inline(always)]
+pub(crate) fn unread(sk: u64) -> u32 {
+    read_or_zero::<u32>(sk, offset!(tcp_rcv_nxt))
+        .wrapping_sub(read_or_zero(sk, offset!(tcp_copied_seq)))
+}
+
 /// Inode number of the socket file; 0 if it has none.
 #[inline(always)]
 pub(crate) fn inode(sk: u64) -> u64 {

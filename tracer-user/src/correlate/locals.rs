@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use tracer_ebpf::flags;
-
 use super::intake::Reasons;
+use super::mirror;
 use crate::diagnose::{AttemptFacts, PeerHalf, Phase, ProcessEnd};
 use crate::event::{Exchange, LocalBackend, MonoNs, ProcessEvent};
 
@@ -166,13 +165,13 @@ pub(super) fn peer_half(x: &Exchange, reasons: &Reasons) -> PeerHalf {
     PeerHalf {
         pid: x.pid,
         unread: x.socket.unread,
-        request_read: x.exchange > 0 && !x.has(flags::LATE_REQUEST),
+        request_read: x.exchange > 0 && !mirror::is_late(x),
         closed_ns: x.times.closed,
         reset_reason: x
             .reset_sent_reason
             .and_then(|number| reasons.get(&number))
             .map(|name| name.trim_start_matches("SK_RST_REASON_").to_owned()),
-        late_request: x.has(flags::LATE_REQUEST),
+        late_request: mirror::is_late(x),
     }
 }
 

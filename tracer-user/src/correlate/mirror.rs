@@ -1,9 +1,12 @@
 //! A backend's record as the proxy at the other end would have made it, so that one set of rules judges
 //! both: what we sent it received, what we closed it saw end.
 
-use tracer_ebpf::{Role, flags};
+use tracer_ebpf::{Cause, Role, flags};
 
+use super::intake;
+use crate::diagnose::Progress;
 use crate::event::{Exchange, MonoNs, Socket, Times};
+use crate::http::{self, ContentLength};
 
 /// Flags that mean the same at both ends.
 const SAME: u32 = flags::ADOPTED
@@ -17,7 +20,7 @@ const SAME: u32 = flags::ADOPTED
 
 /// The other end's view of a backend's record.
 pub(super) fn mirrored(x: &Exchange) -> Exchange {
-    let late = x.has(flags::LATE_REQUEST);
+    let late = is_late(x);
     let aborted = x.has(flags::ABORTED);
     let t = &x.times;
     let mut seen = Exchange {
@@ -57,7 +60,7 @@ pub(super) fn mirrored(x: &Exchange) -> Exchange {
         ..x.clone()
     };
     if late {
-        next_request(&mut seen);
+        next_request(&mut seen, x.socket.unread.unwrap_or(0).into());
     } else if x.exchange == 0 {
         // Nobody accepted it, so nobody counted its bytes.
         seen.request_bytes = x.socket.bytes_received.unwrap_or(0);
@@ -66,12 +69,38 @@ pub(super) fn mirrored(x: &Exchange) -> Exchange {
     seen
 }
 
+/// Did a request come that the backend did not read, because it had closed or was just closing? In the
+/// latter case its close is a reset, with the exchange before complete and bytes unread.
+pub(super) fn is_late(x: &Exchange) -> bool {
+    let unread = x.socket.unread.unwrap_or(0);
+    x.has(flags::LATE_REQUEST)
+        || x.has(flags::ABORTED)
+            && unread > 0
+            && x.cause == Cause::Ended
+            && intake::progress(x) == Progress::Complete
+            && request_is_whole(x)
+}
+
+/// Did all of the current request arrive, by its own Content-Length?
+fn request_is_whole(x: &Exchange) -> bool {
+    let head = http::request_head(&x.request_head);
+    let http::End::Complete { head_len } = head.end else {
+        return false;
+    };
+    let body = match head.headers.content_length() {
+        ContentLength::Known(bytes) => bytes,
+        ContentLength::Absent if head.headers.chunked().is_none() => 0,
+        _ => return false,
+    };
+    x.request_bytes >= head_len as u64 + body
+}
+
 fn earliest(a: Option<MonoNs>, b: Option<MonoNs>) -> Option<MonoNs> {
     [a, b].into_iter().flatten().min()
 }
 
 /// The record is of the exchange before; what came late is one more request.
-fn next_request(seen: &mut Exchange) {
+fn next_request(seen: &mut Exchange, unread: u64) {
     let t = &mut seen.times;
     seen.exchange += 1;
     t.idle_since = t.response_last.or(t.request_start).or(t.established);
@@ -79,7 +108,7 @@ fn next_request(seen: &mut Exchange) {
     t.response_start = None;
     t.response_last = None;
     t.closed = None;
-    seen.request_bytes = 0;
+    seen.request_bytes = unread;
     seen.response_bytes = 0;
     seen.status = None;
     seen.request_head.clear();
@@ -123,6 +152,25 @@ mod tests {
         assert_eq!(seen.times.fin_received, None);
         assert_eq!(seen.times.reset_received, Some(at(5)));
         assert_eq!(seen.reset_received_reason, Some(4));
+    }
+
+    #[test]
+    fn unread_bytes_behind_a_complete_exchange_are_the_next_request() {
+        let mut x = server();
+        x.flags |= flags::ABORTED;
+        x.request_head = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+        x.request_bytes = x.request_head.len() as u64;
+        x.response_head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+        x.response_bytes = x.response_head.len() as u64;
+        x.status = Some(200);
+        x.socket.unread = Some(80);
+        assert!(is_late(&x));
+        assert_eq!(mirrored(&x).request_bytes, 80);
+        // They belong to the body of the same request.
+        x.request_head = b"POST / HTTP/1.1\r\nContent-Length: 90\r\n\r\n".to_vec();
+        assert!(!is_late(&x));
+        x.socket.unread = Some(0);
+        assert!(!is_late(&x));
     }
 
     #[test]

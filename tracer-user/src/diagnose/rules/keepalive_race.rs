@@ -110,6 +110,12 @@ pub(super) const RULE: Rule = Rule {
 fn proof(attempt: &AttemptFacts) -> Option<Fact> {
     let x = &attempt.exchange;
     let start = x.times.request_start;
+    if attempt.peer.as_ref().is_some_and(|half| half.late_request) {
+        return Some(Fact::new(
+            "closed-before-reading",
+            "the backend's own half of the connection: it closed before it had read a byte of this request",
+        ));
+    }
     let at_end = attempt.at_peer_end();
     if let Some(fin) = x.times.fin_received {
         if let Some(early) = start
