@@ -6,14 +6,14 @@ use aya_ebpf::helpers::{
 };
 use tracer_ebpf::{
     BackendKey, BackendRecord, Cause, ConnKey, ConnState, DNS_MAX, DnsRecord, ExchangeRecord, Kind,
-    ProcessRecord, RecordHeader, flags,
+    ProcessRecord, RecordHeader, SocketFacts, flags,
 };
 
 use super::{
     conn,
     globals::snaplen,
     link,
-    maps::{HEADS, RECORDS, count_loss},
+    maps::{HEADS, LetGo, RECORDS, count_loss},
     regs, sock,
     user::UserBuffer,
 };
@@ -98,6 +98,47 @@ pub(crate) fn closed(conn: &ConnState) {
         (*record).socket.valid = 0;
     }
     entry.submit(0);
+}
+
+/// Sends the last exchange of an upstream connection whose socket is gone.
+#[inline(always)]
+pub(crate) fn let_go(gone: &LetGo) -> bool {
+    let stride = snaplen() as usize;
+    let Some(mut entry) = RECORDS.reserve_bytes(FIXED + 2 * stride, 0) else {
+        count_loss(Kind::Upstream as u32);
+        return false;
+    };
+    let base = entry.as_mut_ptr();
+    fill(
+        base,
+        FIXED + 2 * stride,
+        0,
+        &gone.conn,
+        Kind::Upstream,
+        Cause::Ended as u32,
+        stride,
+    );
+    let record = base.cast::<ExchangeRecord>();
+    // SAFETY: the entry is one record and two regions of `stride` bytes, which is at most HEAD_MAX.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut (*record).socket).cast(),
+            size_of::<SocketFacts>() as u32,
+            (&raw const gone.socket).cast(),
+        );
+        bpf_probe_read_kernel(
+            base.add(FIXED).cast(),
+            stride as u32,
+            (&raw const gone.request).cast(),
+        );
+        bpf_probe_read_kernel(
+            base.add(FIXED + stride).cast(),
+            stride as u32,
+            (&raw const gone.response).cast(),
+        );
+    }
+    entry.submit(0);
+    true
 }
 
 #[inline(always)]

@@ -1,13 +1,16 @@
 //! Something ends: an exchange, or the connection under it.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_probe_read_kernel,
+};
 use tracer_ebpf::{Cause, ConnState, flags};
 
 use super::{
     conn, emit,
     framing::{Completeness, completeness},
+    globals::snaplen,
     link,
-    maps::{CLOSED, Ends},
+    maps::{CLOSED, Ends, HEADS, LET_GO, LetGo},
     sock, stats,
 };
 
@@ -124,7 +127,7 @@ fn client_over(sk: u64, conn: &mut ConnState) {
     if conn.exchange == 0 || conn.tgid == 0 || conn.flags & flags::TUNNEL != 0 {
         return;
     }
-    let cut = upstream_still_busy(conn);
+    let cut = upstream_still_busy(conn) || refused_within(sk, conn);
     if conn.flags & flags::WATCH != 0 || conn.response_bytes == 0 || cut {
         emit::exchange(sk, Cause::Ended);
         conn.flags |= flags::REPORTED;
@@ -217,6 +220,102 @@ pub(crate) fn remember_closed(conn: &ConnState) {
     let _ = CLOSED.insert(&ends, conn, 0);
 }
 
+// SAFETY: all-zero bytes are a valid value.
+static ZERO_LET_GO: LetGo = unsafe { core::mem::zeroed() };
+
+/// An upstream connection's socket is destroyed. Most proxies let go of an answer that they refuse
+/// before they tell the client, so what is known is kept until the client's answer begins or ends.
+/// A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn remember_let_go(sk: u64) -> u32 {
+    let Some(up) = conn::get(sk) else { return 0 };
+    const NOT: u32 = flags::REPORTED | flags::STATUS_REPORTED | flags::TUNNEL;
+    if !conn::is_upstream(up)
+        || up.flags & NOT != 0
+        || up.closed_ns == 0
+        || up.response_bytes == 0
+        || conn::linked_client(up).is_none()
+    {
+        return 0;
+    }
+    let client = up.link;
+    if LET_GO.insert(&client, &ZERO_LET_GO, 0).is_err() {
+        return 0;
+    }
+    let Some(gone) = LET_GO.get_ptr_mut(&client) else {
+        return 0;
+    };
+    let size = snaplen();
+    // SAFETY: live map values; `size` is at most HEAD_MAX (the loader checks it).
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut (*gone).conn).cast(),
+            size_of::<ConnState>() as u32,
+            (&raw const *up).cast(),
+        );
+        sock::facts(sk, &mut (*gone).socket);
+        if let Some(heads) = HEADS.get_ptr_mut(&sk) {
+            bpf_probe_read_kernel(
+                (&raw mut (*gone).request).cast(),
+                size,
+                (&raw const (*heads).request).cast(),
+            );
+            bpf_probe_read_kernel(
+                (&raw mut (*gone).response).cast(),
+                size,
+                (&raw const (*heads).response).cast(),
+            );
+        }
+    }
+    1
+}
+
+/// Reports the upstream connection that was let go for this client's request, unless the client gets
+/// its very status. `cut`: whatever the status is. A global function, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn report_let_go(sk: u64, cut: u32) -> u32 {
+    let Some(down) = conn::get(sk) else { return 0 };
+    let client = down.key;
+    let Some(gone) = LET_GO.get_ptr_mut(&client) else {
+        return 0;
+    };
+    // SAFETY: a live map value.
+    let gone = unsafe { &mut *gone };
+    if gone.conn.link_exchange != down.exchange
+        || gone.conn.flags & flags::REPORTED != 0
+        || (cut == 0 && gone.conn.status == down.status)
+    {
+        return 0;
+    }
+    gone.conn.flags |= flags::REPORTED;
+    u32::from(emit::let_go(gone))
+}
+
+/// Was the client left with less than its whole answer, by a proxy that had let go of the backend's?
+/// Then that is reported.
+#[inline(always)]
+fn refused_within(sk: u64, down: &mut ConnState) -> bool {
+    if down.flags & (flags::OPAQUE | flags::TLS) != 0 || conn::client_left(down) {
+        return false;
+    }
+    let up = linked_upstream(down).filter(|up| up.closed_ns != 0 && up.response_bytes != 0);
+    if up.is_none() && LET_GO.get_ptr(&down.key).is_none() {
+        return false;
+    }
+    if down.response_bytes != 0 && !matches!(completeness(sk), Completeness::Incomplete) {
+        return false;
+    }
+    match up {
+        Some(up) => {
+            emit::exchange(up.key.sk, Cause::Ended);
+            true
+        }
+        None => report_let_go(sk, 1) != 0,
+    }
+}
+
 /// Looks at the upstream connection that works for this client's request: is its exchange cut short
 /// or still going on? A failure that its process has not acted on yet is reported first, so that its
 /// record is there before the client's.
@@ -245,13 +344,18 @@ fn upstream_still_busy(down: &mut ConnState) -> bool {
 #[inline(always)]
 pub(crate) fn flush_upstream(down: &mut ConnState, error: bool) {
     let Some(up) = linked_upstream(down) else {
+        if error {
+            report_let_go(down.key.sk, 0);
+        }
         return;
     };
     let ended = peer_ended(up);
-    if (!ended && !error) || !unfinished(up.key.sk, up) {
+    // The answer came, and the client gets another: the proxy has refused it.
+    let refused = error && up.response_bytes != 0 && up.status != down.status;
+    if !refused && ((!ended && !error) || !unfinished(up.key.sk, up)) {
         return;
     }
-    if ended {
+    if ended || refused {
         report_failure(up);
     } else {
         act_on(up);

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{BackendKey, BackendStats, ConnKey, ConnState, HEAD_MAX, loss};
+use tracer_ebpf::{BackendKey, BackendStats, ConnKey, ConnState, HEAD_MAX, SocketFacts, loss};
 
 /// Traced processes by tgid; the value is one of `load::PROCESS_*`.
 #[map]
@@ -22,6 +22,11 @@ pub(crate) static BACKEND_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
 /// Connections of backends that are over, by their ends: data may still come for them.
 #[map]
 pub(crate) static CLOSED: LruHashMap<Ends, ConnState> = LruHashMap::with_max_entries(4096, 0);
+
+/// Answered upstream connections that their proxy closed and that are gone, by the client connection
+/// they worked for: if the client then gets an error or less than all, the answer was refused.
+#[map]
+pub(crate) static LET_GO: LruHashMap<ConnKey, LetGo> = LruHashMap::with_max_entries(1024, 0);
 
 /// Connections by socket address. Allocated on demand: memory follows the open connections.
 #[map]
@@ -65,6 +70,15 @@ pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss:
 /// Records to user space.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// What was known of an upstream connection when its socket was destroyed.
+#[repr(C)]
+pub(crate) struct LetGo {
+    pub(crate) conn: ConnState,
+    pub(crate) socket: SocketFacts,
+    pub(crate) request: [u8; HEAD_MAX],
+    pub(crate) response: [u8; HEAD_MAX],
+}
 
 /// Most bytes that one append to a head takes.
 pub(crate) const APPEND_MAX: usize = 256;

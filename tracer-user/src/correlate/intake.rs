@@ -30,7 +30,20 @@ pub(super) enum Kind {
 
 /// Turns a record of a backend exchange into facts.
 pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
-    let progress = progress(&exchange);
+    let asked = http::inspect_request(&exchange.request_head);
+    let response = http::inspect_response(
+        &exchange.response_head,
+        exchange.response_bytes,
+        exchange.has(flags::HEAD_REQUEST),
+    );
+    let progress = match progress(&exchange) {
+        Progress::Opaque | Progress::Body { .. } if response.bad_chunk.is_some() => {
+            Progress::BadChunks {
+                received: exchange.response_bytes - head_len(&response),
+            }
+        }
+        progress => progress,
+    };
     let request = http::summarise(&exchange.request_head);
     let (handshake, wants_tls) = (tls::handshake(&exchange), tls::wants_tls(&exchange));
     let name = |number: Option<u32>| {
@@ -47,11 +60,20 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         exchange,
         progress,
         request,
+        asked,
+        response,
         peer_local: false,
         peer: None,
         process_end: None,
         tls: handshake,
         wants_tls,
+    }
+}
+
+fn head_len(response: &http::ResponseFacts) -> u64 {
+    match response.head {
+        http::Head::Whole { len } => len,
+        http::Head::Absent | http::Head::Cut | http::Head::Beyond | http::Head::Malformed => 0,
     }
 }
 

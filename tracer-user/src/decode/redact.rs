@@ -141,10 +141,11 @@ fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
     Some(from + rest.iter().position(|byte| *byte == b'\n')? + 1)
 }
 
-/// Masks all but blanks and line ends.
+/// Masks all but blanks, line ends and other control characters: these are what a proxy may have
+/// refused the head for.
 fn mask(bytes: &mut [u8]) {
     for byte in bytes {
-        if !matches!(byte, b'\r' | b'\n' | b' ' | b'\t') {
+        if *byte != b' ' && !byte.is_ascii_control() {
             *byte = MASK;
         }
     }
@@ -208,10 +209,10 @@ fn mask_chunks(body: &mut [u8]) {
         for byte in &mut body[end..data_end] {
             *byte = MASK;
         }
-        at = match line_end(body, data_end) {
-            Some(next) => next,
-            None => data_end,
-        };
+        let next = line_end(body, data_end).unwrap_or(data_end);
+        // Where the size is wrong, data stands behind it.
+        mask_data(&mut body[data_end..next]);
+        at = next;
     }
     mask_data(&mut body[at..]);
 }
@@ -285,6 +286,16 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Le",
                 "HTTP/1.1 200 OK\r\n**********",
+            ),
+            // What a proxy may have refused it for.
+            (
+                "HTTP/1.1 200 OK\r\nX Y: s\x01e\rc\0\r\nContent-Length: 1\r\ncontent-length: 2\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nX Y: *\x01*\r*\0\r\nContent-Length: 1\r\ncontent-length: 2\r\n\r\n",
+            ),
+            // A chunk with a wrong size.
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nsecret\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n******\r\n",
             ),
         ];
         for (before, after) in table {

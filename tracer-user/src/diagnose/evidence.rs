@@ -11,6 +11,7 @@ use crate::event::MonoNs;
 pub(super) struct Fact {
     name: &'static str,
     text: String,
+    inferred: bool,
 }
 
 impl Fact {
@@ -18,7 +19,20 @@ impl Fact {
         Self {
             name,
             text: text.into(),
+            inferred: false,
         }
+    }
+
+    /// A statement that was concluded and not seen: a verdict that rests on it is weak at most.
+    pub(super) fn inferred(name: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            inferred: true,
+            ..Self::new(name, text)
+        }
+    }
+
+    pub(super) fn is_inferred(&self) -> bool {
+        self.inferred
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -157,6 +171,24 @@ pub(super) fn request_unread(attempt: &AttemptFacts) -> Option<Fact> {
             words::bytes(unread.into())
         ),
     ))
+}
+
+/// Why our own kernel sent a reset.
+pub(super) fn our_reset(attempt: &AttemptFacts) -> Option<Fact> {
+    attempt.exchange.times.reset_sent?;
+    let text = match attempt.reset_sent_reason.as_deref() {
+        Some("TCP_ABORT_ON_CLOSE") => {
+            "the proxy's kernel sent a reset (TCP_ABORT_ON_CLOSE): the proxy closed with bytes unread"
+                .to_owned()
+        }
+        Some("TCP_ABORT_ON_DATA") => {
+            "the proxy's kernel sent a reset (TCP_ABORT_ON_DATA): more came after the proxy had closed"
+                .to_owned()
+        }
+        Some(name) => format!("the proxy's kernel sent a reset ({name})"),
+        None => "the proxy's kernel sent a reset".to_owned(),
+    };
+    Some(Fact::new("reset-sent", text))
 }
 
 /// Response bytes that were never read.

@@ -9,6 +9,7 @@ use tracer_ebpf::flags;
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
 use crate::case::{Confidence, Outcome, RequestSummary};
 use crate::event::{Exchange, MonoNs, ProxyKind};
+use crate::http::{RequestFacts, ResponseFacts};
 
 /// How much of the backend's response arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub enum Progress {
     Body {
         /// Body bytes that the head declared; `None` for a chunked body.
         declared: Option<u64>,
+        /// Body bytes that arrived, chunk lines included.
+        received: u64,
+    },
+    /// The head is complete and the chunks of the body are not well-formed.
+    BadChunks {
         /// Body bytes that arrived, chunk lines included.
         received: u64,
     },
@@ -69,6 +75,9 @@ pub enum End {
     Proxy,
 }
 
+/// A proxy that closes earlier than this after the last byte did not run into a timeout.
+const STALL_NS: u64 = 100_000_000;
+
 /// One attempt at a backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptFacts {
@@ -86,6 +95,10 @@ pub struct AttemptFacts {
     pub reset_received_reason: Option<String>,
     /// Name of the reason of our own reset.
     pub reset_sent_reason: Option<String>,
+    /// What the request asked for.
+    pub asked: RequestFacts,
+    /// What stands out in the response.
+    pub response: ResponseFacts,
     /// The backend runs on this host.
     pub peer_local: bool,
     /// The backend's own half of the connection, where it runs on this host.
@@ -155,7 +168,7 @@ impl AttemptFacts {
         match self.progress {
             Progress::Nothing => Phase::Waiting,
             Progress::NoHead => Phase::Head,
-            Progress::Body { .. } => Phase::Body,
+            Progress::Body { .. } | Progress::BadChunks { .. } => Phase::Body,
             // Only the end of the connection tells whether this one is complete.
             Progress::UntilClose { .. } => match self.first_end() {
                 Some((End::PeerFin, _)) => Phase::Complete,
@@ -275,6 +288,17 @@ impl AttemptFacts {
     pub fn waited_ns(&self) -> Option<u64> {
         let start = self.exchange.times.request_start?;
         Some(self.first_end()?.1.saturating_sub(start))
+    }
+
+    /// How long the backend had been silent within the body when the proxy closed, with everything
+    /// read, ns; `None` if that was not long enough for a timer.
+    pub fn stalled_ns(&self) -> Option<u64> {
+        let (End::Proxy, at) = self.first_end()? else {
+            return None;
+        };
+        let silent = at.checked_sub(self.exchange.times.response_last?)?;
+        let all_read = self.exchange.socket.unread.unwrap_or(0) == 0;
+        (self.phase() == Phase::Body && all_read && silent >= STALL_NS).then_some(silent)
     }
 
     /// Did the client that this attempt worked for leave before the attempt ended, as the kernel

@@ -11,6 +11,7 @@ mod facts;
 mod handshake;
 pub(crate) mod idle;
 mod process_end;
+mod refusal;
 mod rules;
 pub(crate) mod words;
 
@@ -123,7 +124,7 @@ struct Finding {
 
 /// All rules in the order in which they are asked.
 pub fn rules() -> &'static [Rule] {
-    &rules::RULES
+    rules::RULES
 }
 
 /// The rule of that id.
@@ -146,10 +147,12 @@ pub fn ending(case: &CaseFacts, attempt: usize) -> (EndedBy, How) {
 /// 1. the last attempt decides what the client got; its rule is the verdict's;
 /// 2. the confidence is that of the tie between this attempt and the response, but `none` where
 ///    the backend's own answer or nothing at all explains it;
-/// 3. earlier attempts are cited as evidence, each with its own rule.
+/// 3. what was inferred and not seen makes it weak at most;
+/// 4. earlier attempts are cited as evidence, each with its own rule.
 pub fn judge(case: &CaseFacts) -> Verdict {
     let last = case.attempts.len().checked_sub(1);
     let (rule, finding) = classify(case, case.deciding(), true);
+    let inferred = finding.facts.iter().any(Fact::is_inferred);
     let mut evidence: Vec<Evidence> = finding
         .facts
         .into_iter()
@@ -178,6 +181,7 @@ pub fn judge(case: &CaseFacts) -> Verdict {
     );
     let confidence = match rule.id {
         "application-502" | "unexplained" => Confidence::None,
+        _ if inferred => case.tie.min(Confidence::Weak),
         _ => case.tie,
     };
     Verdict {

@@ -14,38 +14,85 @@ pub(super) enum ChunkedEnd {
 }
 
 /// Walks a body of which every byte is at hand.
-pub(super) fn walk(mut body: &[u8]) -> ChunkedEnd {
+pub(super) fn walk(body: &[u8]) -> ChunkedEnd {
+    match scan(body) {
+        Scan::End { .. } => ChunkedEnd::Seen,
+        Scan::Bad { .. } => ChunkedEnd::Unclear,
+        Scan::Open => ChunkedEnd::Missing,
+    }
+}
+
+/// What the first bytes of a chunked body hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// All of it.
+    End {
+        /// Bytes up to the end of the trailer section.
+        len: usize,
+    },
+    /// Something that is no chunked body from `offset` on.
+    Bad {
+        /// Offset of the first byte that does not fit, or of the line that does not.
+        offset: usize,
+    },
+    /// Nothing wrong, and no end.
+    Open,
+}
+
+/// Longest chunk-size line that is waited for: 16 digits and an extension.
+const SIZE_LINE_MAX: usize = 256;
+
+/// Reads a chunked body as far as it is at hand.
+pub(super) fn scan(body: &[u8]) -> Scan {
+    let mut at = 0;
     loop {
-        let Some((line, next)) = split_line(body) else {
-            return ChunkedEnd::Missing;
+        let rest = body.get(at..).unwrap_or_default();
+        let Some((line, next)) = split_line(rest) else {
+            let digit = rest
+                .first()
+                .is_none_or(|b| b.is_ascii_hexdigit() || is_blank(*b));
+            return if digit && rest.len() <= SIZE_LINE_MAX {
+                Scan::Open
+            } else {
+                Scan::Bad { offset: at }
+            };
         };
         let Some(size) = chunk_size(line) else {
-            return ChunkedEnd::Unclear;
+            return Scan::Bad { offset: at };
         };
-        body = &body[next..];
+        at += next;
         if size == 0 {
-            return trailers(body);
+            return trailers(body, at);
         }
-        let Some(rest) = usize::try_from(size).ok().and_then(|n| body.get(n..)) else {
-            return ChunkedEnd::Missing;
+        let Some(end) = usize::try_from(size)
+            .ok()
+            .and_then(|size| at.checked_add(size))
+            .filter(|end| *end <= body.len())
+        else {
+            return Scan::Open;
         };
-        match split_line(rest) {
-            Some(([], next)) => body = &rest[next..],
-            Some(_) => return ChunkedEnd::Unclear,
-            None if rest.is_empty() || rest == b"\r" => return ChunkedEnd::Missing,
-            None => return ChunkedEnd::Unclear,
+        at = end;
+        match body.get(at..).unwrap_or_default() {
+            [] | [b'\r'] => return Scan::Open,
+            [b'\r', b'\n', ..] => at += 2,
+            [b'\n', ..] => at += 1,
+            _ => return Scan::Bad { offset: at },
         }
     }
 }
 
-fn trailers(mut section: &[u8]) -> ChunkedEnd {
-    while let Some((line, next)) = split_line(section) {
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r')
+}
+
+fn trailers(body: &[u8], mut at: usize) -> Scan {
+    while let Some((line, next)) = split_line(body.get(at..).unwrap_or_default()) {
+        at += next;
         if line.is_empty() {
-            return ChunkedEnd::Seen;
+            return Scan::End { len: at };
         }
-        section = &section[next..];
     }
-    ChunkedEnd::Missing
+    Scan::Open
 }
 
 fn chunk_size(line: &[u8]) -> Option<u64> {

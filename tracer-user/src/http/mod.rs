@@ -12,11 +12,16 @@ mod body;
 mod chunks;
 mod head;
 mod headers;
+mod inspect;
 mod summary;
 
 pub use body::{Completeness, Response, body_progress};
 pub use head::{RequestHead, ResponseHead, final_response_head, request_head, response_head};
 pub use headers::{ContentLength, End, Headers};
+pub use inspect::{
+    Fault, FaultKind, First, FramingFault, Head, Http2Frame, RequestFacts, ResponseFacts,
+    inspect_request, inspect_response,
+};
 pub use summary::{is_traceparent, summarise};
 
 #[cfg(test)]
@@ -44,6 +49,10 @@ mod tests {
         inside(response_head(bytes).end);
         inside(final_response_head(bytes).0.end);
         let _summary = summarise(bytes);
+        let _facts = inspect_request(bytes);
+        for received in [0, bytes.len() as u64, u64::MAX] {
+            let _facts = inspect_response(bytes, received, false);
+        }
         for received in [0, bytes.len() as u64 / 2, bytes.len() as u64, u64::MAX] {
             for last in [&b""[..], bytes] {
                 body_progress(Response {

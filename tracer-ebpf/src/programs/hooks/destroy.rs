@@ -32,6 +32,7 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
         conn.response_bytes
     );
     end::remember_closed(conn);
+    end::remember_let_go(sk);
     head::forget(sk);
     0
 }

@@ -108,9 +108,14 @@ fn can_have_caused(client: &Exchange, progress: Progress, entry: &Pending) -> bo
         match entry.kind {
             Kind::Failed => phase == Phase::Body,
             Kind::Unclear => {
-                entry.facts.backend_ended_first() && matches!(progress, Progress::Body { .. })
+                (entry.facts.backend_ended_first() || entry.facts.stalled_ns().is_some())
+                    && matches!(progress, Progress::Body { .. })
             }
-            Kind::Answered | Kind::Complete | Kind::Unused => false,
+            // A proxy may have refused what came behind its end.
+            Kind::Complete => {
+                entry.facts.response.surplus > 0 && matches!(progress, Progress::Body { .. })
+            }
+            Kind::Answered | Kind::Unused => false,
         }
     };
     fits && (how(entry) == LinkHow::SameTarget || followed(client, entry))

@@ -8,6 +8,7 @@ use super::{AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
 use crate::case::{Confidence, EndedBy, How, Outcome};
 use crate::diagnose::{ending, judge};
 use crate::event::{ConnId, Exchange, Link, MonoNs, ProxyKind, Socket, Times};
+use crate::http::{RequestFacts, ResponseFacts, inspect_request, inspect_response};
 
 /// Time 0 of the builders.
 pub(crate) const BASE_NS: MonoNs = 1_000_000_000_000;
@@ -84,6 +85,8 @@ impl AttemptBuilder {
             request: None,
             reset_received_reason: None,
             reset_sent_reason: None,
+            asked: RequestFacts::default(),
+            response: ResponseFacts::default(),
             peer_local: false,
             peer: None,
             process_end: None,
@@ -250,6 +253,29 @@ impl AttemptBuilder {
     pub(crate) fn response(self, status: u16, head: &str, body: u64) -> Self {
         self.with(|x| x.response_head = head.as_bytes().to_vec())
             .received(status, head.len() as u64 + body)
+    }
+
+    /// What the rules know of a request that begins with these bytes.
+    pub(crate) fn asked(mut self, head: &str) -> Self {
+        self.0.asked = inspect_request(head.as_bytes());
+        self
+    }
+
+    /// The same of a response that begins with these bytes; `more` came behind them.
+    pub(crate) fn answered(mut self, head: &str, more: u64) -> Self {
+        let received = head.len() as u64 + more;
+        self.0.response = inspect_response(head.as_bytes(), received, false);
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
+        let mut new = self.received(status.unwrap_or(0), received);
+        if status.is_none() {
+            new.0.exchange.status = None;
+        }
+        new
+    }
+
+    /// The proxy had read the end.
+    pub(crate) fn end_read(self, ms: i64) -> Self {
+        self.with(|x| x.times.end_read = Some(at(ms)))
     }
 
     /// The attempt as the kernel reports it.

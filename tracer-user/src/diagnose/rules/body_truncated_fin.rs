@@ -128,7 +128,9 @@ mod tests {
             .fin(6);
         let verdict = judge(&case(ProxyKind::Haproxy, 502, vec![attempt.build()]));
         assert!(
-            verdict.summary.contains("after 400 of 1000 body bytes"),
+            verdict
+                .summary
+                .contains("after 400 of 1000 body bytes (600 missing)"),
             "{}",
             verdict.summary
         );

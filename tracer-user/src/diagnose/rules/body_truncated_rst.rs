@@ -103,7 +103,10 @@ pub(super) fn received(attempt: &AttemptFacts) -> String {
         Progress::Body {
             declared: Some(declared),
             received,
-        } => format!("{received} of {declared} body bytes"),
+        } => format!(
+            "{received} of {declared} body bytes ({} missing)",
+            declared.saturating_sub(received)
+        ),
         Progress::Body {
             declared: None,
             received,
@@ -113,6 +116,9 @@ pub(super) fn received(attempt: &AttemptFacts) -> String {
         ),
         Progress::UntilClose { received } => {
             format!("{} of a body of undeclared length", words::bytes(received))
+        }
+        Progress::BadChunks { received } => {
+            format!("{} of a malformed chunked body", words::bytes(received))
         }
         Progress::Nothing | Progress::NoHead | Progress::Complete | Progress::Opaque => {
             format!(

@@ -179,7 +179,7 @@ fn inferred(attempt: &AttemptFacts) -> Option<Fact> {
         && answered <= round_trips.max(INFERRED_ANSWER_NS)
         && attempt.any_acked() == Some(false);
     fits.then(|| {
-        Fact::new(
+        Fact::inferred(
             INFERRED,
             format!(
                 "inferred, not seen: after {} idle the request met a reset within {}, and nothing of it was acknowledged",

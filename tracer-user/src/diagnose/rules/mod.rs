@@ -3,16 +3,25 @@
 mod application_502;
 mod backend_process_exit;
 mod backend_restart;
+mod body_longer_than_declared;
+mod body_stalled;
 mod body_truncated_fin;
 mod body_truncated_rst;
+mod chunk_framing_invalid;
 mod client_abort;
+mod conflicting_framing;
 mod connect_refused;
 mod connect_timeout;
 mod connect_unreachable;
 mod fin_before_response;
+mod header_too_large;
+mod informational_only_response;
 mod keepalive_race;
+mod malformed_response;
 mod partial_header;
 mod plaintext_to_tls;
+mod protocol_version_mismatch;
+mod request_body_rejected;
 mod response_timeout;
 mod rst_before_response;
 mod tls_alert_from_backend;
@@ -22,15 +31,23 @@ mod tls_reset;
 mod tls_to_plaintext;
 mod tls_verify_failed;
 pub(super) mod unexplained;
+mod upgrade_refused;
 
 use super::Rule;
 
 /// All rules. The first that finds its evidence wins, so what is certain stands before what is
 /// inferred: an answer of the backend before any failure, a race before a plain early close.
-pub(super) static RULES: [Rule; 22] = [
+pub(super) static RULES: &[Rule] = &[
     client_abort::RULE,
     plaintext_to_tls::RULE,
+    upgrade_refused::RULE,
     application_502::RULE,
+    protocol_version_mismatch::RULE,
+    malformed_response::RULE,
+    conflicting_framing::RULE,
+    chunk_framing_invalid::RULE,
+    header_too_large::RULE,
+    body_longer_than_declared::RULE,
     connect_refused::RULE,
     connect_unreachable::RULE,
     connect_timeout::RULE,
@@ -41,9 +58,12 @@ pub(super) static RULES: [Rule; 22] = [
     tls_peer_closed::RULE,
     tls_reset::RULE,
     keepalive_race::RULE,
+    request_body_rejected::RULE,
     fin_before_response::RULE,
     rst_before_response::RULE,
+    informational_only_response::RULE,
     partial_header::RULE,
+    body_stalled::RULE,
     body_truncated_fin::RULE,
     body_truncated_rst::RULE,
     response_timeout::RULE,

@@ -167,7 +167,9 @@ fn hidden_by_tls(attempt: &AttemptFacts) -> Option<Fact> {
 
 /// Silence of the backend before the proxy closed within the body.
 fn stall(attempt: &AttemptFacts) -> Option<Fact> {
-    let (Progress::Body { .. } | Progress::UntilClose { .. }) = attempt.progress else {
+    let (Progress::Body { .. } | Progress::BadChunks { .. } | Progress::UntilClose { .. }) =
+        attempt.progress
+    else {
         return None;
     };
     let silent = attempt
@@ -212,7 +214,7 @@ mod tests {
                 declared: Some(1000),
                 received: 400,
             })
-            .closed(2005)
+            .closed(55)
             .build();
         let verdict = judge(&case(ProxyKind::Nginx, 502, vec![attempt]));
         let facts: Vec<_> = verdict
@@ -220,7 +222,7 @@ mod tests {
             .iter()
             .map(|e| (e.fact, e.text.as_str()))
             .collect();
-        assert!(facts.contains(&("silence", "the last body byte came 2.000 s before the end")));
+        assert!(facts.contains(&("silence", "the last body byte came 50 ms before the end")));
         assert!(facts.contains(&("state-at-end", "it ended within the body, after 450 bytes")));
     }
 }
