@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// A request to send.
 #[derive(Clone, Debug)]
@@ -122,6 +122,20 @@ impl Client {
     pub fn connect(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))
             .with_context(|| format!("cannot connect to {to}"))?;
+        Self::over(stream)
+    }
+
+    /// The same from that address and port of this host.
+    pub fn connect_from(from: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let connected = socket
+            .bind(&from.into())
+            .and_then(|()| socket.connect_timeout(&to.into(), Duration::from_secs(2)));
+        connected.with_context(|| format!("cannot connect from {from} to {to}"))?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
         // A proxy that does not take a whole request must not hold us for ever.
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;

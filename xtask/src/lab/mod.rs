@@ -8,6 +8,7 @@ pub mod backend;
 pub mod capture;
 pub mod client;
 pub mod demo;
+pub mod dns;
 pub mod fault;
 pub mod log;
 pub mod malformed;

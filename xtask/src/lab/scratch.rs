@@ -1,15 +1,30 @@
 //! A place for files that vanishes with this process: a file system in memory, mounted where only
 //! this process and its children see it.
 
+use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Directories that every Linux has (FHS 3.0) and nothing of ours lies in; the first that is there
 /// and free is covered.
 const COVERED: [&str; 4] = ["/mnt", "/srv", "/media", "/opt"];
+
+/// Where programs look for the name server (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// Makes that the name server of this process and its children. Only behind [`private_directory`].
+pub fn use_name_server(addr: IpAddr, directory: &Path) -> Result<()> {
+    let file = directory.join("resolv.conf");
+    fs::write(
+        &file,
+        format!("nameserver {addr}\noptions timeout:1 attempts:1\n"),
+    )?;
+    mount_bind(&file, RESOLVER).with_context(|| format!("cannot cover {RESOLVER}"))
+}
 
 /// Leaves the host's mount namespace and mounts the file system; gives its directory. To be called
 /// before any other thread is started: threads made later see it, earlier ones do not.

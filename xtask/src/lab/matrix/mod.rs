@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use self::judge::{Verdict, judge};
-use self::plan::{Choice, Trial, View};
+use self::plan::{Choice, Trial, View, Way};
 use self::seed::Seed;
 use self::tally::Tally;
 use self::trial::Done;
@@ -136,6 +136,8 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
             .join(", "),
         options.seed
     );
+    // For proxies that ask whom the system asks.
+    scratch::use_name_server(world::NAME_SERVER, &directory)?;
     stop.watch()?;
     let world = World::start(&kinds, &directory)?;
     let mut captures = Vec::new();
@@ -162,10 +164,7 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         );
         ends.push((view, ended));
     }
-    let logs: BTreeMap<Kind, Logs> = world
-        .proxies()
-        .map(|proxy| (proxy.kind(), proxy.logs(|line| line.contains("/E"))))
-        .collect();
+    let logs = world.logs();
     drop(world);
     let outcome = conclude(options, &choice, &kinds, &done, controls, &ends, &logs)?;
     Ok(Some(outcome))
@@ -240,6 +239,13 @@ fn run_controls(
         Ok(())
     })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does a case belong to a request that a trial needed to fail, or to hold others up?
+fn is_helper(case: &Value) -> bool {
+    let path = case["downstream"]["path"].as_str().unwrap_or("");
+    let last = path.rsplit('/').next();
+    last.is_some_and(|last| last.starts_with("H-"))
 }
 
 /// The control to whose traffic a case belongs.
@@ -367,7 +373,7 @@ fn conclude(
     done: &[Done],
     mut controls: Vec<Ran>,
     ends: &[(View, Ended)],
-    logs: &BTreeMap<Kind, Logs>,
+    logs: &BTreeMap<(Kind, bool), Logs>,
 ) -> Result<Outcome> {
     let mut tally = Tally::default();
     let mut stray = 0;
@@ -396,7 +402,8 @@ fn conclude(
             } else {
                 let verdict = judge(one.trial.variant, *view, &mine);
                 tally.add(&one.trial, *view, &verdict);
-                let log = one.client.zip(logs.get(&one.trial.kind));
+                let place = (one.trial.kind, one.trial.variant.way == Way::Narrow);
+                let log = one.client.zip(logs.get(&place));
                 let log = log.map(|(client, logs)| logs.of(&one.path, client));
                 if let Some(log) = &log {
                     tally.log(&one.trial, *view, log);
@@ -422,6 +429,9 @@ fn conclude(
             continue;
         }
         for case in cases.into_values().flatten() {
+            if is_helper(case) {
+                continue;
+            }
             if let Some(control) = control_of(&mut controls, case) {
                 if control.hostile {
                     continue;

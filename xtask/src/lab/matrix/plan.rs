@@ -133,6 +133,14 @@ pub(super) enum Way {
     Lossy,
     /// The router resets a connection when the request comes.
     Reset,
+    /// To a backend to which only one connection is allowed.
+    Crowded,
+    /// To backends that are marked down, because nothing listens.
+    Down,
+    /// To a backend whose name nobody knows.
+    Unnamed,
+    /// Through a proxy of its own, in a namespace with few ports.
+    Narrow,
     /// For traffic in which nothing fails: kept connections that all share.
     Kept,
     /// The same, a new connection for each request.
@@ -146,7 +154,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Fresh,
         Self::Pooled,
         Self::Refused,
@@ -160,6 +168,10 @@ impl Way {
         Self::MtuTold,
         Self::Lossy,
         Self::Reset,
+        Self::Crowded,
+        Self::Down,
+        Self::Unnamed,
+        Self::Narrow,
         Self::Kept,
         Self::Unkept,
         Self::KeptShortly,
@@ -178,7 +190,10 @@ impl Way {
 
     /// Is it for one trial at a time, with a backend of its own?
     pub(super) const fn exclusive(self) -> bool {
-        matches!(self, Self::Pooled | Self::Mortal)
+        matches!(
+            self,
+            Self::Pooled | Self::Mortal | Self::Crowded | Self::Narrow
+        )
     }
 
     /// The name of a copy.
@@ -197,6 +212,10 @@ impl Way {
             Self::MtuTold => "mtu_told",
             Self::Lossy => "lossy",
             Self::Reset => "reset",
+            Self::Crowded => "crowded",
+            Self::Down => "down",
+            Self::Unnamed => "unnamed",
+            Self::Narrow => "narrow",
             Self::Kept => "kept",
             Self::Unkept => "unkept",
             Self::KeptShortly => "kept_shortly",
@@ -235,6 +254,14 @@ pub(super) enum Make {
     ResetInBody,
     /// The backend's process gets that signal while the request waits, after that many ms.
     Kill { signal: Kill, after: (u64, u64) },
+    /// Others hold the only connections to the backend.
+    Crowd,
+    /// A request just before finds that the backends refuse.
+    Again,
+    /// Others hold all ports that the namespace has for connections to the backend.
+    PortsTaken,
+    /// The proxy has no descriptor left when the request comes.
+    DescriptorsTaken,
     /// The client leaves while the request waits, after that many ms.
     Leave { reset: bool, after: (u64, u64) },
 }
@@ -253,6 +280,7 @@ impl Make {
     pub(super) fn fault(self) -> (&'static str, &'static str) {
         let fault = match self {
             Self::Ask { fault, .. } | Self::Reused { fault, .. } => fault,
+            Self::Crowd | Self::Again | Self::PortsTaken | Self::DescriptorsTaken => "ok",
             Self::LostFin { .. } | Self::Race | Self::IdleReset { .. } | Self::IdleLoss { .. } => {
                 "ok"
             }

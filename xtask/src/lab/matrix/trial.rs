@@ -1,15 +1,16 @@
 //! Carrying out one trial: making the failure, and noting what the client and the backend saw.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::plan::{Expect, Kill, Make, Method, Trial};
 use super::seed::Seed;
-use super::world::{Taken, Trick, World};
+use super::world::{NARROW_PORTS, Taken, Trick, World};
 use crate::lab::backend::Ended;
 use crate::lab::client::{Client, Reply, ReplyEnd, Request};
 use crate::lab::process::send;
@@ -155,6 +156,67 @@ fn attempt(world: &World, trial: &Trial, path: &str, seed: &mut Seed) -> Result<
             client.write_raw(&request(path))?;
             asked(&mut client, Ok(()))
         }
+        Make::Crowd => {
+            // More than enough: Apache counts for each of its processes.
+            let holders = (0..4).map(|number| {
+                let mut client = Client::connect(lane.front()?)?;
+                let target = format!("/slow/H-{trial}-{number}?ms=900");
+                client.write_raw(&Request::get(&target).to_bytes())?;
+                sleep(Duration::from_millis(20));
+                Ok(client)
+            });
+            let _holders = holders.collect::<Result<Vec<_>>>()?;
+            let mut client = Client::connect(lane.front()?)?;
+            client.write_raw(&request(path))?;
+            let asked = asked(&mut client, Ok(()));
+            // Let them have their answers, so that the next trial finds it empty.
+            sleep(Duration::from_millis(1900));
+            asked
+        }
+        Make::Again => {
+            let mut client = Client::connect(lane.front()?)?;
+            client.send(&Request::get(&format!("/ok/H-{trial}")))?;
+            pause(seed, (0, 200));
+            let mut client = Client::connect(lane.front()?)?;
+            client.write_raw(&request(path))?;
+            asked(&mut client, Ok(()))
+        }
+        Make::PortsTaken => {
+            world.enter_narrow()?;
+            let ports = u32::from(NARROW_PORTS.1 - NARROW_PORTS.0) + 1;
+            let holders = (0..ports).map(|number| {
+                let mut client = Client::connect_from(local_address(seed), lane.front()?)?;
+                // May fail too: some proxies leave ports in TIME_WAIT.
+                let target = format!("/slow/H-{trial}-{number}?ms=1200");
+                client.write_raw(&Request::get(&target).to_bytes())?;
+                Ok(client)
+            });
+            let holders = holders.collect::<Result<Vec<_>>>()?;
+            pause(seed, (150, 300));
+            let mut client = Client::connect_from(local_address(seed), lane.front()?)?;
+            client.write_raw(&request(path))?;
+            let asked = asked(&mut client, Ok(()));
+            for mut holder in holders {
+                holder.read(false);
+            }
+            world.enter()?;
+            asked
+        }
+        Make::DescriptorsTaken => {
+            world.enter_narrow()?;
+            // Accepted while there is a descriptor for it, and not heard yet: a proxy may keep the
+            // backend connection of a client that was.
+            let mut client = Client::connect_from(local_address(seed), lane.front()?)?;
+            pause(seed, (250, 400));
+            let proxy = world.narrow_proxy(trial.kind)?;
+            let worker = *proxy.workers().last().context("no worker")?;
+            let limited = Descriptors::none_left(worker)?;
+            client.write_raw(&request(path))?;
+            let asked = asked(&mut client, Ok(()));
+            drop(limited);
+            world.enter()?;
+            asked
+        }
         Make::Race => race(&lane, trial, &request, seed),
         Make::ResetInBody => {
             let mut client = Client::connect(lane.front()?)?;
@@ -237,6 +299,61 @@ fn race(
     bail!("request and FIN did not meet in {RACES} attempts")
 }
 
+/// An address of this host that no other client has. Its port is none of the few: `connect()`
+/// would leave out those that others have bound, whatever their address.
+fn local_address(seed: &mut Seed) -> SocketAddr {
+    let [_, a, b, c, ..] = seed.next().to_le_bytes();
+    let port = seed.pick(10_000..30_000) as u16;
+    SocketAddr::from(([127, a, b, c.clamp(2, 254)], port))
+}
+
+/// A process that cannot open anything more, until this is dropped.
+struct Descriptors {
+    process: Pid,
+    before: Rlimit,
+}
+
+impl Descriptors {
+    fn none_left(pid: u32) -> Result<Self> {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
+        let open: BTreeSet<u64> = open
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        // The lowest free number is the next that is given out.
+        let free = (0..).find(|number| !open.contains(number)).unwrap_or(0);
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = process.context("not a process id")?;
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+        let before = open_files(&limits).context("no limit of open files")?;
+        let limit = Rlimit {
+            current: Some(free),
+            ..before
+        };
+        prlimit(Some(process), Resource::Nofile, limit)?;
+        Ok(Self { process, before })
+    }
+}
+
+/// `Max open files  1024  4096  files` of `/proc/PID/limits`.
+fn open_files(limits: &str) -> Option<Rlimit> {
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    let mut words = line.split_ascii_whitespace().skip(3);
+    let mut limit = || words.next().map(|word| word.parse().ok());
+    Some(Rlimit {
+        current: limit()?,
+        maximum: limit()?,
+    })
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        // Fails only if the process is gone.
+        let _ = prlimit(Some(self.process), Resource::Nofile, self.before);
+    }
+}
+
 fn pause(seed: &mut Seed, range: (u64, u64)) {
     sleep(Duration::from_millis(seed.pick(range.0..range.1)));
 }
@@ -260,4 +377,19 @@ fn warm_up(lane: &Taken<'_>, name: &str) -> Result<(Client, SocketAddr)> {
     let served = served.last().context("the backend saw no warm-up")?;
     ensure!(served.ended == Ended::Kept, "the warm-up was not kept");
     Ok((client, served.peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read() {
+        let text = "Limit  Soft Limit  Hard Limit  Units\n\
+                    Max processes  7  8  processes\n\
+                    Max open files            1024                 unlimited            files\n";
+        let limit = open_files(text).unwrap();
+        assert_eq!((limit.current, limit.maximum), (Some(1024), None));
+        assert!(open_files("").is_none());
+    }
 }

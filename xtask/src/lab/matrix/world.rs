@@ -2,7 +2,7 @@
 //! between them that can lose, refuse and reset what it forwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -14,14 +14,19 @@ use socket2::{Domain, Socket, Type};
 use super::BACKEND_COMMAND;
 use super::plan::Way;
 use crate::lab::backend::Backend;
+use crate::lab::dns::UnknownNames;
 use crate::lab::netns::Namespace;
 use crate::lab::process::{Running, bound, wait_for};
-use crate::lab::proxy::{Kind, Lane, Options, Proxy};
+use crate::lab::proxy::{Kind, Lane, Logs, Options, Proxy, Special};
 
 /// The proxies' side: 198.18.0.0/15 is for benchmarks (RFC 2544), so nothing real is there.
 const PROXY_NET: &str = "198.18.1";
 /// The backends' side.
 const BACKEND_NET: &str = "198.18.2";
+/// The side of the proxies that have few ports.
+const NARROW_NET: &str = "198.18.3";
+/// Their ports for connections to a backend, first and last.
+pub(super) const NARROW_PORTS: (u16, u16) = (40_000, 40_007);
 /// Backends that answer, over a path without tricks.
 const BACKEND: u8 = 1;
 /// SYNs to it vanish.
@@ -50,7 +55,11 @@ const HEALTHY_PORT: u16 = 8002;
 const QUEUE_PORT: u16 = 8001;
 /// First port of those that one trial has for itself.
 const OWN_PORTS: u16 = 8100;
-/// A port where nothing listens.
+/// The name server.
+pub(super) const NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 2, BACKEND));
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
+/// A port where nothing listens, nor on the one before it.
 const REFUSED_PORT: u16 = 7999;
 
 /// Time that proxies get to connect, ms: long enough for a second SYN.
@@ -59,6 +68,8 @@ const CONNECT_MS: u64 = 1500;
 const RESPONSE_MS: u64 = 2000;
 /// Time for which a proxy keeps a connection where it does so shortly, ms.
 pub(super) const KEEP_MS: u64 = 150;
+/// Time that proxies let a request wait for a connection, ms.
+const QUEUE_MS: u64 = 300;
 /// Size of the largest packet that a narrow path takes, bytes.
 const NARROW_MTU: u32 = 1200;
 
@@ -116,26 +127,50 @@ impl Trick {
 /// Everything that runs. The proxies go first when dropped, the namespaces last.
 pub(super) struct World {
     proxies: BTreeMap<Kind, Proxy>,
+    /// Those in the namespace with few ports.
+    narrow_proxies: BTreeMap<Kind, Proxy>,
     /// By kind of proxy and name of the lane.
     own: BTreeMap<(Kind, String), Backend>,
     mortal: BTreeMap<(Kind, String), Mortal>,
     shared: Backend,
     _healthy: Backend,
     _queue: FullQueue,
+    _names: UnknownNames,
     busy: Mutex<BTreeSet<(Kind, String)>>,
     freed: Condvar,
     router: Namespace,
     backends: Namespace,
     near: Namespace,
+    narrow: Namespace,
+}
+
+fn start_proxies(
+    namespace: &Namespace,
+    lanes: BTreeMap<Kind, Vec<Lane>>,
+    workers: usize,
+    directory: &Path,
+) -> Result<BTreeMap<Kind, Proxy>> {
+    let options = Options {
+        workers,
+        connect_ms: CONNECT_MS,
+        response_ms: RESPONSE_MS,
+    };
+    let start = |(kind, lanes)| {
+        let directory = directory.to_path_buf();
+        let proxy = namespace.run(move || Proxy::start_lanes(kind, lanes, options, &directory))?;
+        Ok((kind, proxy))
+    };
+    lanes.into_iter().map(start).collect()
 }
 
 impl World {
     /// Starts these proxies, their files below `directory`.
     pub(super) fn start(kinds: &[Kind], directory: &Path) -> Result<Self> {
         let near = Namespace::new("proxies")?;
+        let narrow = Namespace::new("narrow")?;
         let router = Namespace::new("router")?;
         let backends = Namespace::new("backends")?;
-        connect(&near, &router, &backends)?;
+        connect(&near, &narrow, &router, &backends)?;
         router.nft(&filter())?;
 
         let at = |host: u8, port: u16| SocketAddr::from(([198, 18, 2, host], port));
@@ -143,10 +178,12 @@ impl World {
         let shared = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHARED_PORT)))?;
         let healthy = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HEALTHY_PORT));
         let healthy = backends.run(move || Backend::bind_forgetful(healthy))?;
+        let names = backends.run(move || UnknownNames::start(at(BACKEND, DNS_PORT)))?;
         let queue = backends.run(move || FullQueue::new(at(BACKEND, QUEUE_PORT)))?;
         let mut own = BTreeMap::new();
         let mut mortal = BTreeMap::new();
         let mut lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
+        let mut narrow_lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
         let mut port = OWN_PORTS;
         let kinds = kinds.iter().copied();
         for (kind, way) in kinds.flat_map(|kind| Way::ALL.map(|way| (kind, way))) {
@@ -154,11 +191,13 @@ impl World {
                 let name = way.lane(copy);
                 let to = match way {
                     Way::Fresh => at(BACKEND, SHARED_PORT),
-                    Way::Pooled => {
+                    Way::Pooled | Way::Crowded | Way::Narrow => {
                         port += 1;
                         own.insert((kind, name.clone()), bind(at(BACKEND, port))?);
                         at(BACKEND, port)
                     }
+                    Way::Down => at(BACKEND, REFUSED_PORT),
+                    Way::Unnamed => at(BACKEND, SHARED_PORT),
                     Way::Mortal => {
                         port += 1;
                         mortal.insert((kind, name.clone()), Mortal::new(at(BACKEND, port)));
@@ -182,7 +221,11 @@ impl World {
                     way,
                     Way::Pooled | Way::Kept | Way::KeptShortly | Way::Checked
                 );
-                lanes.entry(kind).or_default().push(Lane {
+                let place = match way {
+                    Way::Narrow => &mut narrow_lanes,
+                    _ => &mut lanes,
+                };
+                place.entry(kind).or_default().push(Lane {
                     name,
                     to,
                     pooled,
@@ -191,20 +234,24 @@ impl World {
                     keep_ms: (way == Way::KeptShortly).then_some(KEEP_MS),
                     checked: way == Way::Checked,
                     upgrade: way == Way::Upgrade,
+                    special: match way {
+                        Way::Crowded => Special::One { queue_ms: QUEUE_MS },
+                        Way::Down => Special::MarkedDown {
+                            second: at(BACKEND, REFUSED_PORT - 1),
+                        },
+                        Way::Unnamed => Special::Named {
+                            resolver: at(BACKEND, DNS_PORT),
+                        },
+                        _ => Special::Nothing,
+                    },
                 });
             }
         }
-        let mut proxies = BTreeMap::new();
-        for (kind, lanes) in lanes {
-            let directory = directory.to_path_buf();
-            let options = Options {
-                workers: 2,
-                connect_ms: CONNECT_MS,
-                response_ms: RESPONSE_MS,
-            };
-            let proxy = near.run(move || Proxy::start_lanes(kind, lanes, options, &directory))?;
-            proxies.insert(kind, proxy);
-        }
+        let proxies = start_proxies(&near, lanes, 2, directory)?;
+        // With one worker it is known which process takes the next request.
+        let narrow_proxies = start_proxies(&narrow, narrow_lanes, 1, directory)?;
+        let (first, last) = NARROW_PORTS;
+        narrow.sysctl("ipv4/ip_local_port_range", &format!("{first} {last}"))?;
         for process in mortal.values() {
             process.ensure(&backends)?;
         }
@@ -215,6 +262,9 @@ impl World {
             shared,
             _healthy: healthy,
             _queue: queue,
+            _names: names,
+            narrow_proxies,
+            narrow,
             busy: Mutex::default(),
             freed: Condvar::new(),
             router,
@@ -228,6 +278,17 @@ impl World {
         self.near.enter()
     }
 
+    /// Moves the calling thread to where the clients of the proxies with few ports are.
+    pub(super) fn enter_narrow(&self) -> Result<()> {
+        self.narrow.enter()
+    }
+
+    /// The proxy in the namespace with few ports.
+    pub(super) fn narrow_proxy(&self, kind: Kind) -> Result<&Proxy> {
+        let proxy = self.narrow_proxies.get(&kind);
+        proxy.with_context(|| format!("{} does not run", kind.name()))
+    }
+
     /// That proxy.
     pub(super) fn proxy(&self, kind: Kind) -> Result<&Proxy> {
         let proxy = self.proxies.get(&kind);
@@ -236,7 +297,17 @@ impl World {
 
     /// All proxies.
     pub(super) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
-        self.proxies.values()
+        self.proxies.values().chain(self.narrow_proxies.values())
+    }
+
+    /// What the proxies have logged about trials so far, by kind and whether they have few ports.
+    pub(super) fn logs(&self) -> BTreeMap<(Kind, bool), Logs> {
+        let read = |proxy: &Proxy| proxy.logs(|line| line.contains("/E"));
+        let wide = self.proxies.iter();
+        let wide = wide.map(|(kind, proxy)| ((*kind, false), read(proxy)));
+        let narrow = self.narrow_proxies.iter();
+        let narrow = narrow.map(|(kind, proxy)| ((*kind, true), read(proxy)));
+        wide.chain(narrow).collect()
     }
 
     /// Takes a way through a proxy, waiting for one that is free if it is not shared.
@@ -303,6 +374,10 @@ impl Taken<'_> {
     /// Where the proxy listens.
     pub(super) fn front(&self) -> Result<SocketAddr> {
         let front = self.world.proxy(self.kind)?.lane(&self.lane);
+        let front = front.or_else(|| {
+            let narrow = self.world.narrow_proxies.get(&self.kind)?;
+            narrow.lane(&self.lane)
+        });
         front.with_context(|| format!("no lane {}", self.lane))
     }
 
@@ -417,21 +492,33 @@ impl FullQueue {
     }
 }
 
-fn connect(near: &Namespace, router: &Namespace, backends: &Namespace) -> Result<()> {
+fn connect(
+    near: &Namespace,
+    narrow: &Namespace,
+    router: &Namespace,
+    backends: &Namespace,
+) -> Result<()> {
     router.ip(&format!(
         "link add near0 type veth peer name up0 netns {near}\n\
+         link add narrow0 type veth peer name up0 netns {narrow}\n\
          link add far0 type veth peer name up0 netns {far}\n\
          addr add {PROXY_NET}.254/24 dev near0\n\
+         addr add {NARROW_NET}.254/24 dev narrow0\n\
          addr add {BACKEND_NET}.254/24 dev far0\n\
-         link set near0 up\nlink set far0 up\n",
+         link set narrow0 up\nlink set near0 up\nlink set far0 up\n",
         near = near.path(),
+        narrow = narrow.path(),
         far = backends.path(),
     ))?;
     router.sysctl("ipv4/ip_forward", "1")?;
     // Each packet that cannot go on is answered, not one a second.
     router.sysctl("ipv4/icmp_ratelimit", "0")?;
     router.sysctl("ipv4/icmp_msgs_per_sec", "100000")?;
-    for (namespace, net) in [(near, PROXY_NET), (backends, BACKEND_NET)] {
+    for (namespace, net) in [
+        (near, PROXY_NET),
+        (narrow, NARROW_NET),
+        (backends, BACKEND_NET),
+    ] {
         namespace.ip(&format!(
             "addr add {net}.1/24 dev up0\nlink set up0 up\nroute add default via {net}.254\n"
         ))?;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::lane::Open;
+use super::lane::{NAME, Open, Special};
 use super::{RequestLog, Route, Spec, lines_with};
 
 /// Where Debian keeps the modules.
@@ -100,13 +100,29 @@ fn lane(Open { lane, front }: &Open) -> String {
     if lane.upgrade {
         reuse += " upgrade=websocket";
     }
-    format!(
-        "Listen {front}\n<VirtualHost {front}>\n  ProxyPass / http://{to}/ retry=0 \
-         connectiontimeout={connect}ms timeout={response}{reuse}\n</VirtualHost>\n",
-        to = lane.to,
-        connect = lane.connect_ms,
-        response = lane.response_ms.div_ceil(1000),
-    )
+    let to = lane.to;
+    let times = format!(
+        "connectiontimeout={}ms timeout={}",
+        lane.connect_ms,
+        lane.response_ms.div_ceil(1000)
+    );
+    let pass = match lane.special {
+        Special::Nothing => format!("  ProxyPass / http://{to}/ retry=0 {times}{reuse}\n"),
+        Special::One { queue_ms } => {
+            format!("  ProxyPass / http://{to}/ retry=0 {times} max=1 acquire={queue_ms}\n")
+        }
+        Special::MarkedDown { second } => format!(
+            "  <Proxy balancer://{name}>\n    BalancerMember http://{to} retry=30 {times}\n    \
+             BalancerMember http://{second} retry=30 {times}\n    \
+             ProxySet forcerecovery=Off\n  </Proxy>\n  ProxyPass / balancer://{name}/\n",
+            name = lane.name
+        ),
+        Special::Named { .. } => format!(
+            "  ProxyPass / http://{NAME}:{}/ retry=0 {times}{reuse}\n",
+            to.port()
+        ),
+    };
+    format!("Listen {front}\n<VirtualHost {front}>\n{pass}</VirtualHost>\n")
 }
 
 /// Error lines carry the client's address, not the path, except AH00957 (a failed connect), which

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::lane::{Lane, Open};
+use super::lane::{Lane, NAME, Open, Special};
 use super::{Options, RequestLog, Route, Spec, lines_with};
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
@@ -54,7 +54,32 @@ fn lane_cluster(lane: &Lane) -> Value {
         let options = &mut cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
         options["common_http_protocol_options"] = json!({"idle_timeout": millis(keep_ms)});
     }
-    if lane.checked {
+    match lane.special {
+        Special::Nothing => {}
+        Special::One { .. } => {
+            let one = json!({"max_connections": 1, "max_pending_requests": 1});
+            cluster["circuit_breakers"] = json!({"thresholds": [one]});
+        }
+        Special::MarkedDown { .. } => {
+            // Without it, Envoy goes on with all backends when all are down.
+            cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+        }
+        Special::Named { resolver } => {
+            cluster["type"] = "STRICT_DNS".into();
+            cluster["dns_lookup_family"] = "V4_ONLY".into();
+            cluster["load_assignment"]["endpoints"] = json!([{"lb_endpoints": [{"endpoint": {
+                "address": {"socket_address": {"address": NAME, "port_value": lane.to.port()}},
+            }}]}]);
+            cluster["typed_dns_resolver_config"] = json!({
+                "name": "envoy.network.dns_resolver.cares",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                    "resolvers": [address(resolver)],
+                },
+            });
+        }
+    }
+    if lane.checked || matches!(lane.special, Special::MarkedDown { .. }) {
         cluster["health_checks"] = json!([{
             "timeout": "1s",
             "interval": "0.1s",

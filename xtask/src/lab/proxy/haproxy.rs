@@ -1,6 +1,6 @@
 //! HAProxy.
 
-use super::lane::{Lane, Open};
+use super::lane::{Lane, NAME, Open, Special};
 use super::{RequestLog, Route, Spec, lines_with};
 
 /// The recommended format of the catalogue: `httplog` plus both ends of the server connection.
@@ -67,6 +67,7 @@ fn lane(Open { lane, front }: &Open) -> String {
         response_ms,
         keep_ms,
         checked,
+        special,
         // It needs no permission.
         upgrade: _,
     } = lane;
@@ -80,10 +81,29 @@ fn lane(Open { lane, front }: &Open) -> String {
     if *checked {
         server += " check inter 100ms";
     }
+    let mut host = to.to_string();
+    let mut section = String::new();
+    let mut more = String::new();
+    match special {
+        Special::Nothing => {}
+        Special::One { queue_ms } => {
+            more = format!("  timeout queue {queue_ms}ms\n");
+            server += " maxconn 1";
+        }
+        Special::MarkedDown { .. } => server += " check inter 100ms fall 1",
+        Special::Named { resolver } => {
+            section = format!(
+                "resolvers dns_{name}\n  nameserver lab {resolver}\n  resolve_retries 1\n  \
+                 timeout resolve 1s\n  timeout retry 200ms\n  hold nx 1s\n"
+            );
+            host = format!("{NAME}:{}", to.port());
+            server += &format!(" resolvers dns_{name} init-addr none");
+        }
+    }
     format!(
-        "frontend {name}\n  bind {front}\n  default_backend be_{name}\n\
+        "{section}frontend {name}\n  bind {front}\n  default_backend be_{name}\n\
          backend be_{name}\n  timeout connect {connect_ms}ms\n  timeout server {response_ms}ms\n  \
-         http-reuse {reuse}\n  server a {to}{server}\n"
+         http-reuse {reuse}\n{more}  server a {host}{server}\n"
     )
 }
 

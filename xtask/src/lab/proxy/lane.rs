@@ -23,7 +23,37 @@ pub struct Lane {
     pub checked: bool,
     /// Are WebSockets let through?
     pub upgrade: bool,
+    /// What else is special about the backends.
+    pub special: Special,
 }
+
+/// What may be special about the backends of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Special {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// One connection at a time is allowed; who waits longer than that for it, ms, is told so.
+    /// Apache counts for each of its processes.
+    One {
+        /// Time to wait, ms; NGINX does not wait, and Envoy lets one wait for as long as it takes.
+        queue_ms: u64,
+    },
+    /// A backend that refuses is left alone for half a minute; there are two of them, the other on
+    /// that address.
+    MarkedDown {
+        /// The second.
+        second: SocketAddr,
+    },
+    /// The backend has a name, which that server is asked for; Apache asks that of the system.
+    Named {
+        /// The name server.
+        resolver: SocketAddr,
+    },
+}
+
+/// The name of a backend that has one.
+pub(super) const NAME: &str = "nx.lab.test";
 
 /// A lane and where the proxy listens for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

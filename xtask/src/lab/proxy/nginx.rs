@@ -1,6 +1,6 @@
 //! NGINX.
 
-use super::lane::{Lane, Open};
+use super::lane::{Lane, NAME, Open, Special};
 use super::{RequestLog, Route, Spec, lines_with};
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
@@ -82,6 +82,7 @@ fn lane(Open { lane, front }: &Open) -> String {
         response_ms,
         keep_ms,
         upgrade,
+        special,
         // Only the commercial version has checks.
         checked: _,
     } = lane;
@@ -97,12 +98,35 @@ fn lane(Open { lane, front }: &Open) -> String {
         (true, false) => "\"\"",
         (false, false) => "close",
     };
+    // With a zone the workers count together.
+    let (servers, pass) = match special {
+        Special::Nothing => (format!("server {to} max_fails=0;"), name.clone()),
+        Special::One { .. } => (
+            format!("zone {name} 64k; server {to} max_fails=0 max_conns=1;"),
+            name.clone(),
+        ),
+        Special::MarkedDown { second } => (
+            format!(
+                "zone {name} 64k; server {to} max_fails=1 fail_timeout=30s; \
+                 server {second} max_fails=1 fail_timeout=30s;"
+            ),
+            name.clone(),
+        ),
+        Special::Named { resolver } => (
+            format!("server {to};"),
+            format!(
+                "$lab_name:{port}; set $lab_name {NAME}; resolver {resolver} valid=1s ipv6=off; \
+                 resolver_timeout 1s",
+                port = to.port()
+            ),
+        ),
+    };
     format!(
-        "  upstream {name} {{ server {to} max_fails=0; {keep} }}\n  \
+        "  upstream {name} {{ {servers} {keep} }}\n  \
          server {{ listen {front}; location / {{ proxy_set_header Connection {connection}; \
          proxy_connect_timeout {connect_ms}ms; proxy_read_timeout {response_ms}ms; \
          proxy_send_timeout {response_ms}ms; client_max_body_size 0; \
-         proxy_pass http://{name}; }} }}\n"
+         proxy_pass http://{pass}; }} }}\n"
     )
 }
 

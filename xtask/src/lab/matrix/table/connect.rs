@@ -1,7 +1,8 @@
 //! Rows in which no connection comes about.
 
 use super::{BASE, UNCHECKED};
-use crate::lab::matrix::plan::{Expect, Impossible, Marks, Row, Variant, Way};
+use crate::lab::matrix::plan::{Expect, Impossible, Make, Marks, Method, Row, Variant, Way};
+use crate::lab::proxy::Kind;
 
 const REFUSED: Expect = Expect::Rule(&["connect-refused"]);
 const TIMEOUT: Expect = Expect::Rule(&["connect-timeout"]);
@@ -69,6 +70,94 @@ pub(super) const ROWS: &[Row] = &[
                 ..BASE
             },
         ],
+    },
+    Row {
+        id: "E04",
+        variants: &[
+            Variant {
+                name: "ports",
+                way: Way::Narrow,
+                make: Make::PortsTaken,
+                local: Expect::Rule(&["local-port-exhausted"]),
+                remote: Expect::Rule(&["local-port-exhausted"]),
+                marks: Marks {
+                    nginx: &["(99:"],
+                    haproxy: &[" 503 …SC"],
+                    envoy: &["UF"],
+                    apache: &["(99)…AH00957"],
+                },
+                ..BASE
+            },
+            Variant {
+                name: "descriptors",
+                // Envoy ends itself when it gets no descriptor; Apache's workers belong to another
+                // user, whose limits only CAP_SYS_RESOURCE may change.
+                proxies: &[Kind::Nginx, Kind::Haproxy],
+                way: Way::Narrow,
+                make: Make::DescriptorsTaken,
+                local: Expect::Rule(&["local-fd-exhausted"]),
+                remote: Expect::Rule(&["local-fd-exhausted"]),
+                marks: Marks {
+                    nginx: &["(24:"],
+                    haproxy: &[" 503 …SC", " 503 …RC"],
+                    envoy: &[],
+                    apache: &["(24)"],
+                },
+                ..BASE
+            },
+        ],
+    },
+    Row {
+        id: "E06",
+        variants: &[Variant {
+            name: "down",
+            way: Way::Down,
+            make: Make::Again,
+            local: Expect::Rule(&["no-backend-available"]),
+            remote: Expect::Rule(&["no-backend-available"]),
+            marks: Marks {
+                nginx: &["no live upstreams"],
+                haproxy: &["<NOSRV>… 503 …SC"],
+                envoy: &["UH"],
+                apache: &["AH01170", "AH01167"],
+            },
+            ..BASE
+        }],
+    },
+    Row {
+        id: "E07",
+        variants: &[Variant {
+            name: "nxdomain",
+            way: Way::Unnamed,
+            local: Expect::Rule(&["name-resolution-failed"]),
+            remote: Expect::Rule(&["name-resolution-failed"]),
+            marks: Marks {
+                nginx: &["could not be resolved"],
+                haproxy: &["<NOSRV>… 503 …SC"],
+                envoy: &["UH", "DF"],
+                apache: &["DNS lookup failure"],
+            },
+            ..BASE
+        }],
+    },
+    Row {
+        id: "E08",
+        variants: &[Variant {
+            name: "full",
+            way: Way::Crowded,
+            make: Make::Crowd,
+            method: Method::Get,
+            local: Expect::Rule(&["queue-timeout"]),
+            remote: Expect::Rule(&["queue-timeout"]),
+            marks: Marks {
+                nginx: &["no live upstreams"],
+                haproxy: &[" 503 …sQ"],
+                envoy: &["UO"],
+                // It says nothing but the status.
+                apache: &["\" 503 "],
+            },
+            ..BASE
+        }],
     },
     Row {
         id: "E05",
