@@ -62,6 +62,8 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         request,
         asked,
         response,
+        reasons_known: !reasons.is_empty(),
+        icmp: Vec::new(),
         peer_local: false,
         peer: None,
         process_end: None,

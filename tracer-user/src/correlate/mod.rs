@@ -8,6 +8,7 @@
 mod attempt;
 mod checks;
 mod counters;
+mod icmp;
 mod identity;
 mod intake;
 mod locals;
@@ -29,6 +30,7 @@ use crate::http;
 use attempt::between_us;
 use checks::Checks;
 use counters::Counters;
+use icmp::Icmp;
 use intake::{Kind, Reasons};
 use locals::Locals;
 use matching::{Client, Draft, Judged};
@@ -77,6 +79,7 @@ pub struct Correlator {
     role: HostRole,
     proxies: HashMap<u32, ProxyKind>,
     locals: Locals,
+    icmp: Icmp,
     pending: Store,
     held: VecDeque<(MonoNs, Box<Exchange>)>,
     counters: Counters,
@@ -107,6 +110,7 @@ impl Correlator {
             role: HostRole::Proxy,
             proxies: HashMap::new(),
             locals: Locals::default(),
+            icmp: Icmp::default(),
             pending: Store::new(limits.pending),
             held: VecDeque::new(),
             counters: Counters::default(),
@@ -132,9 +136,12 @@ impl Correlator {
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
             Input::Kernel(KernelEvent::Backend(_) | KernelEvent::Dns(_))
-            | Input::Icmp(_)
             | Input::ListenQueue(_)
             | Input::UpstreamsInUse(_) => Vec::new(),
+            Input::Icmp(error) => {
+                self.icmp.learn(*error);
+                Vec::new()
+            }
             Input::LocalBackend(backend) => {
                 self.locals.learn(backend);
                 Vec::new()
@@ -486,6 +493,7 @@ impl Correlator {
         } else {
             for attempt in &mut attempts {
                 self.locals.attach(attempt);
+                self.icmp.attach(attempt);
             }
             View::Proxy
         };

@@ -35,10 +35,6 @@ impl Fact {
         self.inferred
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.name
-    }
-
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -169,6 +165,46 @@ pub(super) fn request_unread(attempt: &AttemptFacts) -> Option<Fact> {
             "the backend (process {}) ended the connection with {} of the request unread",
             half.pid,
             words::bytes(unread.into())
+        ),
+    ))
+}
+
+/// Which timer of the proxy's kernel ended the connection (errno 110).
+pub(super) fn kernel_timer(attempt: &AttemptFacts) -> Option<Fact> {
+    let (End::KernelTimeout, _) = attempt.first_end()? else {
+        return None;
+    };
+    let socket = &attempt.exchange.socket;
+    let text = match (socket.user_timeout_ms, socket.unacked) {
+        (Some(ms), Some(unacked)) if ms > 0 && unacked > 0 => format!(
+            "{} stayed unacknowledged for longer than TCP_USER_TIMEOUT ({ms} ms)",
+            words::bytes(unacked.into())
+        ),
+        (_, Some(unacked)) if unacked > 0 => format!(
+            "{} stayed unacknowledged through all retransmissions (net.ipv4.tcp_retries2)",
+            words::bytes(unacked.into())
+        ),
+        (Some(ms), Some(0)) if ms > 0 => format!(
+            "nothing was unacknowledged: keep-alive probes went unanswered (TCP_USER_TIMEOUT {ms} ms)"
+        ),
+        (_, Some(_)) => {
+            "nothing was unacknowledged: keep-alive probes of the proxy's kernel went unanswered"
+                .to_owned()
+        }
+        (_, None) => return None,
+    };
+    Some(Fact::new("kernel-timer", text))
+}
+
+/// The segment that was sent again and again.
+pub(super) fn resent(attempt: &AttemptFacts) -> Option<Fact> {
+    let segment = attempt.exchange.retransmitted?;
+    Some(Fact::new(
+        "retransmitted-segment",
+        format!(
+            "a segment of {} was retransmitted {} without an acknowledgement",
+            words::bytes(segment.len.into()),
+            words::times(segment.times.into())
         ),
     ))
 }

@@ -8,7 +8,7 @@ use tracer_ebpf::flags;
 
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
 use crate::case::{Confidence, Outcome, RequestSummary};
-use crate::event::{Exchange, MonoNs, ProxyKind};
+use crate::event::{Exchange, IcmpError, MonoNs, ProxyKind};
 use crate::http::{RequestFacts, ResponseFacts};
 
 /// How much of the backend's response arrived.
@@ -75,6 +75,8 @@ pub enum End {
     Proxy,
 }
 
+/// Shortest time that is allowed for the answer to a request.
+const ANSWER_NS: u64 = 2_000_000;
 /// A proxy that closes earlier than this after the last byte did not run into a timeout.
 const STALL_NS: u64 = 100_000_000;
 
@@ -99,6 +101,10 @@ pub struct AttemptFacts {
     pub asked: RequestFacts,
     /// What stands out in the response.
     pub response: ResponseFacts,
+    /// This kernel names the reasons of the resets that it sends.
+    pub reasons_known: bool,
+    /// ICMP errors about this connection.
+    pub icmp: Vec<IcmpError>,
     /// The backend runs on this host.
     pub peer_local: bool,
     /// The backend's own half of the connection, where it runs on this host.
@@ -290,10 +296,53 @@ impl AttemptFacts {
         Some(self.first_end()?.1.saturating_sub(start))
     }
 
-    /// How long the backend had been silent within the body when the proxy closed, with everything
-    /// read, ns; `None` if that was not long enough for a timer.
+    /// An RST arrived and no socket sent it: the backend runs on this host, whose kernel tells of every
+    /// reset that a socket of it sends.
+    pub fn reset_by_no_socket(&self) -> bool {
+        let Some(reset) = self.exchange.times.reset_received else {
+            return false;
+        };
+        let backend_had_ended = self.peer.as_ref().is_some_and(|half| {
+            half.reset_reason.is_some() || half.closed_ns.is_some_and(|closed| closed <= reset)
+        });
+        self.peer_local
+            && self.reasons_known
+            && self.exchange.reset_received_reason.is_none()
+            && self.reset_received_reason.is_none()
+            && self.exchange.times.fin_received.is_none()
+            && !backend_had_ended
+    }
+
+    /// A reset without a FIN before it and without a reason answered this request, of which nothing
+    /// was acknowledged, on a reused connection: how long that had been idle, ns.
+    ///
+    /// The FIN of a backend that closes comes first, in order; so this is no plain keep-alive race.
+    pub fn bare_reset_after_ns(&self) -> Option<u64> {
+        let x = &self.exchange;
+        let answered = x
+            .times
+            .reset_received?
+            .checked_sub(x.times.request_start?)?;
+        let round_trips = 2 * u64::from(x.socket.srtt_us.unwrap_or(0)) * 1000;
+        let fits = self.phase() == Phase::Waiting
+            && x.times.fin_received.is_none()
+            && x.reset_received_reason.is_none()
+            && self.reset_received_reason.is_none()
+            && answered <= round_trips.max(ANSWER_NS)
+            && self.any_acked() == Some(false)
+            && matches!(self.first_end(), Some((End::PeerReset, _)));
+        fits.then(|| self.idle_before_ns()).flatten()
+    }
+
+    /// Maximum segment size with which the connection began, bytes.
+    pub fn mss(&self) -> Option<u32> {
+        self.exchange.mss_at_start.or(self.exchange.socket.mss)
+    }
+
+    /// How long the backend had been silent within the body when the proxy closed, or its kernel gave
+    /// up, with everything read, ns; `None` if that was not long enough for a timer.
     pub fn stalled_ns(&self) -> Option<u64> {
-        let (End::Proxy, at) = self.first_end()? else {
+        let (End::Proxy | End::KernelTimeout, at) = self.first_end()? else {
             return None;
         };
         let silent = at.checked_sub(self.exchange.times.response_last?)?;

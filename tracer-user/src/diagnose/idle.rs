@@ -45,6 +45,31 @@ pub(crate) fn near_default(idle_ns: u64) -> Option<(u64, &'static str)> {
     })
 }
 
+/// Idle timeouts of middleboxes: seconds, who has it.
+///
+/// Source: each vendor's documentation (Azure Load Balancer 240 s; F5 BIG-IP and many firewalls 300 s;
+/// AWS NLB, NAT gateway and Gateway Load Balancer 350 s; Google Cloud 600 s; common for firewalls:
+/// 900 s and an hour).
+const MIDDLEBOXES: [(u64, &str); 6] = [
+    (240, "Azure Load Balancer"),
+    (300, "F5 BIG-IP and many firewalls"),
+    (350, "AWS NLB and NAT gateway"),
+    (600, "Google Cloud firewalls and balancers"),
+    (900, "some firewalls"),
+    (3600, "many stateful firewalls"),
+];
+/// The next request comes this soon after a middlebox has forgotten the connection, or it may be
+/// chance.
+const MIDDLEBOX_AFTER_NS: u64 = 5_000_000_000;
+
+/// The middlebox timeout that an idle gap has just passed: seconds and who has it.
+pub(crate) fn near_middlebox(idle_ns: u64) -> Option<(u64, &'static str)> {
+    MIDDLEBOXES.into_iter().find(|(s, _)| {
+        let timeout = s * 1_000_000_000;
+        (timeout..=timeout + MIDDLEBOX_AFTER_NS).contains(&idle_ns)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +90,13 @@ mod tests {
                 want,
                 "{ms} ms"
             );
+        }
+    }
+
+    #[test]
+    fn middleboxes() {
+        for (s, want) in [(239, None), (241, Some(240)), (246, None), (352, Some(350))] {
+            assert_eq!(near_middlebox(s * 1_000_000_000).map(|(s, _)| s), want);
         }
     }
 }

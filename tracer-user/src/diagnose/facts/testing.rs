@@ -7,7 +7,9 @@ use tracer_ebpf::{Cause, LinkHow, Role, flags};
 use super::{AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
 use crate::case::{Confidence, EndedBy, How, Outcome};
 use crate::diagnose::{ending, judge};
-use crate::event::{ConnId, Exchange, Link, MonoNs, ProxyKind, Socket, Times};
+use crate::event::{
+    ConnId, Exchange, IcmpError, IcmpSays, Link, MonoNs, ProxyKind, Retransmitted, Socket, Times,
+};
 use crate::http::{RequestFacts, ResponseFacts, inspect_request, inspect_response};
 
 /// Time 0 of the builders.
@@ -87,6 +89,8 @@ impl AttemptBuilder {
             reset_sent_reason: None,
             asked: RequestFacts::default(),
             response: ResponseFacts::default(),
+            reasons_known: false,
+            icmp: Vec::new(),
             peer_local: false,
             peer: None,
             process_end: None,
@@ -271,6 +275,38 @@ impl AttemptBuilder {
             new.0.exchange.status = None;
         }
         new
+    }
+
+    /// The backend runs on this host, whose kernel gives reasons for resets.
+    pub(crate) fn local_peer(mut self) -> Self {
+        self.0.peer_local = true;
+        self.0.reasons_known = true;
+        self
+    }
+
+    /// "Packet too big" came for this connection.
+    pub(crate) fn too_big(mut self, mtu: u32) -> Self {
+        self.0.icmp.push(IcmpError {
+            time_ns: at(1),
+            from: [192, 0, 2, 254].into(),
+            local: self.0.exchange.local,
+            remote: self.0.exchange.remote,
+            says: IcmpSays::TooBig { mtu },
+        });
+        self
+    }
+
+    /// This segment was sent again so often.
+    pub(crate) fn resent(self, len: u32, times: u32) -> Self {
+        self.with(|x| {
+            x.retransmits = times;
+            x.mss_at_start = Some(1448);
+            x.retransmitted = Some(Retransmitted {
+                seq: START_SEQ,
+                len,
+                times,
+            });
+        })
     }
 
     /// The proxy had read the end.

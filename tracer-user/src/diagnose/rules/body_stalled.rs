@@ -2,6 +2,7 @@
 
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{self, Fact};
+use crate::diagnose::facts::End;
 use crate::diagnose::rules::body_truncated_rst::received;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 
@@ -98,15 +99,22 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
             ),
         ),
     ];
+    facts.extend(evidence::kernel_timer(attempt));
     facts.extend(evidence::retransmits(attempt));
+    let by_kernel = matches!(attempt.first_end(), Some((End::KernelTimeout, _)));
     Some(Finding {
-        ended_by: EndedBy::Proxy,
+        ended_by: if by_kernel {
+            EndedBy::Kernel
+        } else {
+            EndedBy::Proxy
+        },
         how: How::Timeout,
         what: format!(
-            "{} sent {} and then nothing for {}, until the proxy gave up",
+            "{} sent {} and then nothing for {}, until the proxy{} gave up",
             x.remote,
             received(attempt),
-            words::duration(silent)
+            words::duration(silent),
+            if by_kernel { "'s kernel" } else { "" }
         ),
         delivery: evidence::delivery(attempt),
         facts,

@@ -7,12 +7,6 @@ use crate::diagnose::facts::{AttemptFacts, End, Phase};
 use crate::diagnose::idle::near_default;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 
-/// Shortest idle gap after which a bare reset is taken for the answer to a late request.
-const INFERRED_IDLE_NS: u64 = 1_000_000_000;
-/// Shortest time allowed for that answer.
-const INFERRED_ANSWER_NS: u64 = 2_000_000;
-/// Name of the proof that is none.
-const INFERRED: &str = "inferred-from-timing";
 /// Reset reasons that say: the backend's side was closed before the request came.
 const CLOSED_BEFORE: [&str; 3] = ["TCP_ABORT_ON_DATA", "NO_SOCKET", "TCP_TIMEWAIT_SOCKET"];
 
@@ -27,7 +21,6 @@ pub(super) const RULE: Rule = Rule {
         "the connection had carried an exchange before, and no response byte came for this one",
         "the backend's FIN came before the request, or before any byte of it was acknowledged; or its \
          reset says that its side was already closed; or the send itself failed",
-        "or, inferred: idle for at least 1 s, then a reset within two round trips with nothing acknowledged",
     ],
     confused_with: &[
         Confusion {
@@ -106,7 +99,8 @@ pub(super) const RULE: Rule = Rule {
 /// What shows that the backend's side was closed before the request came.
 ///
 /// In this order: its FIN stood before the request; its FIN crossed with the request; its reset
-/// names a closed socket; the send failed. Last and weakest: the timing of a bare reset.
+/// names a closed socket; the send failed. A bare reset is none: the FIN of a backend that closes comes
+/// before it, in order.
 fn proof(attempt: &AttemptFacts) -> Option<Fact> {
     let x = &attempt.exchange;
     let start = x.times.request_start;
@@ -164,30 +158,7 @@ fn proof(attempt: &AttemptFacts) -> Option<Fact> {
             "the connection was gone when the proxy sent the request",
         ));
     }
-    inferred(attempt)
-}
-
-fn inferred(attempt: &AttemptFacts) -> Option<Fact> {
-    let x = &attempt.exchange;
-    let answered = x
-        .times
-        .reset_received?
-        .checked_sub(x.times.request_start?)?;
-    let round_trips = 2 * u64::from(x.socket.srtt_us.unwrap_or(0)) * 1000;
-    let idle = attempt.idle_before_ns()?;
-    let fits = idle >= INFERRED_IDLE_NS
-        && answered <= round_trips.max(INFERRED_ANSWER_NS)
-        && attempt.any_acked() == Some(false);
-    fits.then(|| {
-        Fact::inferred(
-            INFERRED,
-            format!(
-                "inferred, not seen: after {} idle the request met a reset within {}, and nothing of it was acknowledged",
-                words::duration(idle),
-                words::duration(answered)
-            ),
-        )
-    })
+    None
 }
 
 fn decide(context: &Context<'_>) -> Option<Finding> {
@@ -201,11 +172,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     }
     let proof = proof(attempt)?;
-    let delivery = if proof.name() == INFERRED {
-        "the application most likely never saw the request, but nothing proves it: retry only an idempotent request"
-    } else {
-        "the application never saw the request, so a retry is safe"
-    };
+    let delivery = "the application never saw the request, so a retry is safe";
     let mut facts = vec![proof];
     let idle = attempt.idle_before_ns();
     if let Some(idle) = idle {
@@ -270,8 +237,6 @@ mod tests {
             up().unacked(0).with(|x| x.send_errno = Some(32)).closed(0),
             by_fin,
         );
-        // Only the timing speaks.
-        expect(502, up().unacked(100).reset(1).closed(1), by_reset);
     }
 
     #[test]
@@ -310,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proven_race_calls_a_retry_safe() {
+    fn a_proven_race_calls_a_retry_safe() {
         let summary = |attempt: AttemptBuilder| {
             judge(&case(ProxyKind::Nginx, 502, vec![attempt.build()])).summary
         };
@@ -320,12 +285,6 @@ mod tests {
             .reset(1)
             .closed(1);
         assert!(summary(proven).contains("a retry is safe"));
-        let inferred = AttemptBuilder::reused(5000).unacked(100).reset(1).closed(1);
-        let text = summary(inferred);
-        assert!(
-            !text.contains("is safe") && text.contains("idempotent"),
-            "{text}"
-        );
     }
 
     #[test]

@@ -33,6 +33,10 @@ mod tls_verify_failed;
 pub(super) mod unexplained;
 mod upgrade_refused;
 
+mod idle_drop_by_middlebox;
+mod mtu_black_hole;
+mod packet_loss;
+mod path_reset;
 use super::Rule;
 
 /// All rules. The first that finds its evidence wins, so what is certain stands before what is
@@ -58,15 +62,19 @@ pub(super) static RULES: &[Rule] = &[
     tls_peer_closed::RULE,
     tls_reset::RULE,
     keepalive_race::RULE,
+    idle_drop_by_middlebox::RULE,
+    path_reset::RULE,
     request_body_rejected::RULE,
     fin_before_response::RULE,
     rst_before_response::RULE,
     informational_only_response::RULE,
     partial_header::RULE,
-    body_stalled::RULE,
+    mtu_black_hole::RULE,
+    packet_loss::RULE,
     body_truncated_fin::RULE,
     body_truncated_rst::RULE,
     response_timeout::RULE,
+    body_stalled::RULE,
     backend_process_exit::RULE,
     backend_restart::RULE,
     unexplained::RULE,

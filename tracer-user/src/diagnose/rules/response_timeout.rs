@@ -132,6 +132,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         ),
     ];
     facts.extend(evidence::acknowledged(attempt));
+    facts.extend(evidence::kernel_timer(attempt));
     facts.extend(evidence::retransmits(attempt));
     facts.extend(evidence::unread(attempt));
     facts.extend(evidence::errno(attempt));

@@ -5,6 +5,9 @@ use crate::diagnose::evidence;
 use crate::diagnose::facts::{AttemptFacts, End, Phase};
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
 
+/// After so long an idle gap a bare reset may be a middlebox's as well.
+const IDLE_DOUBT_NS: u64 = 10_000_000_000;
+
 pub(super) const RULE: Rule = Rule {
     id: "rst-before-response",
     title: "The backend reset the connection without an answer",
@@ -100,6 +103,12 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let (End::PeerReset, at) = attempt.first_end()? else {
         return None;
     };
+    if attempt
+        .bare_reset_after_ns()
+        .is_some_and(|idle| idle >= IDLE_DOUBT_NS)
+    {
+        return None;
+    }
     let x = &attempt.exchange;
     let after = evidence::without_response(attempt, at);
     let mut facts = vec![evidence::first_end(attempt)];

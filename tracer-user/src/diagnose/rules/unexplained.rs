@@ -6,6 +6,7 @@ use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{self, Fact};
 use crate::diagnose::facts::{AttemptFacts, End, Phase, Progress};
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake, words};
+use crate::http::Head;
 
 pub(in crate::diagnose) const RULE: Rule = Rule {
     id: "unexplained",
@@ -141,6 +142,8 @@ fn seen(attempt: &AttemptFacts) -> Vec<Fact> {
     let mut facts = vec![evidence::first_end(attempt)];
     facts.extend(hidden_by_tls(attempt));
     facts.extend(stall(attempt));
+    facts.extend(bare_reset(attempt));
+    facts.extend(long_head(attempt));
     facts.extend(evidence::unread(attempt));
     facts.extend(evidence::acknowledged(attempt));
     facts.extend(evidence::reset_reason(attempt));
@@ -160,6 +163,32 @@ fn hidden_by_tls(attempt: &AttemptFacts) -> Option<Fact> {
                  body-truncated-fin), or none at all, such as session tickets and a goodbye (fin-before-response, \
                  rst-before-response)",
                 words::bytes(x.response_bytes)
+            ),
+        )
+    })
+}
+
+/// A reset after a long idle gap, which several causes leave.
+fn bare_reset(attempt: &AttemptFacts) -> Option<Fact> {
+    let idle = attempt.bare_reset_after_ns()?;
+    Some(Fact::new(
+        "candidates-of-the-reset",
+        format!(
+            "after {} of idleness a reset answered the request, without a FIN before it: rst-before-response (the backend's program aborted), idle-drop-by-middlebox (a device on the way had forgotten the connection: the backend's host still has it, and sent no reset) or keepalive-race (the backend was just closing: its host counts TcpExtTCPAbortOnClose or TcpExtTCPAbortOnData); why502 on the backend's host tells them apart",
+            words::duration(idle)
+        ),
+    ))
+}
+
+/// A head that goes on behind the kept bytes.
+fn long_head(attempt: &AttemptFacts) -> Option<Fact> {
+    (attempt.response.head == Head::Beyond).then(|| {
+        Fact::new(
+            "candidates-of-the-head",
+            format!(
+                "the response head is longer than the {} that were kept: header-too-large if the proxy's limit is near {}, otherwise malformed-response or partial-header behind them; capture with a larger --snaplen (up to 1024)",
+                words::bytes(attempt.response.kept),
+                words::bytes(attempt.exchange.response_bytes)
             ),
         )
     })

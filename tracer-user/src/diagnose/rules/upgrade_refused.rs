@@ -80,6 +80,8 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
             let neighbours = [
                 &super::keepalive_race::RULE,
                 &super::request_body_rejected::RULE,
+                &super::idle_drop_by_middlebox::RULE,
+                &super::path_reset::RULE,
             ];
             if neighbours
                 .iter()
