@@ -9,6 +9,7 @@ pub mod correlate;
 pub mod decode;
 pub mod diagnose;
 pub mod discover;
+pub mod dns;
 pub mod doctor;
 pub mod event;
 pub mod http;

@@ -67,6 +67,7 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         peer_local: false,
         peer: None,
         process_end: None,
+        listen_queue: None,
         tls: handshake,
         wants_tls,
     }

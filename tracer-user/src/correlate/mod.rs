@@ -8,13 +8,16 @@
 mod attempt;
 mod checks;
 mod counters;
+mod failures;
 mod icmp;
 mod identity;
 mod intake;
 mod locals;
 mod matching;
 mod mirror;
+mod names;
 mod pending;
+mod readings;
 mod timeline;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +25,7 @@ use std::collections::{HashMap, VecDeque};
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
 use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
-use crate::diagnose::{self, AttemptFacts, CaseFacts, View};
+use crate::diagnose::{self, Around, AttemptFacts, CaseFacts, View};
 use crate::event::{
     Exchange, HostRole, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart,
 };
@@ -30,14 +33,22 @@ use crate::http;
 use attempt::between_us;
 use checks::Checks;
 use counters::Counters;
+use failures::{Failures, Program};
 use icmp::Icmp;
 use intake::{Kind, Reasons};
 use locals::Locals;
 use matching::{Client, Draft, Judged};
+use names::Names;
 use pending::{Pending, Seq, Store};
+use readings::Readings;
 
 /// How long a client's record waits for backend records that were overtaken.
 const HOLD_NS: u64 = 100_000_000;
+/// How much longer an error waits that no backend connection explains: the capture looks at what the
+/// process has open, and that comes behind.
+const HOLD_ALONE_NS: u64 = 200_000_000;
+/// Proxies with resolvers of their own ask in the background: what they last heard counts this long.
+const RESOLVED_NS: u64 = 60_000_000_000;
 /// How long a failure waits for its client: longer than the timeouts that proxies ship with.
 const KEEP_NS: u64 = 120_000_000_000;
 /// The same for what can only belong to a client record that is under way already.
@@ -82,6 +93,11 @@ pub struct Correlator {
     icmp: Icmp,
     pending: Store,
     held: VecDeque<(MonoNs, Box<Exchange>)>,
+    /// Errors that no backend connection explains, in the order of their deadlines.
+    alone: VecDeque<(MonoNs, Box<Exchange>)>,
+    failures: Failures,
+    names: Names,
+    readings: Readings,
     counters: Counters,
     checks: Checks,
     /// Kernel records were lost: what rests on the order of records alone is less sure.
@@ -113,6 +129,10 @@ impl Correlator {
             icmp: Icmp::default(),
             pending: Store::new(limits.pending),
             held: VecDeque::new(),
+            alone: VecDeque::new(),
+            failures: Failures::default(),
+            names: Names::default(),
+            readings: Readings::default(),
             counters: Counters::default(),
             checks: Checks::default(),
             records_lost: false,
@@ -135,9 +155,19 @@ impl Correlator {
                 Vec::new()
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.exchange(exchange),
-            Input::Kernel(KernelEvent::Backend(_) | KernelEvent::Dns(_))
-            | Input::ListenQueue(_)
-            | Input::UpstreamsInUse(_) => Vec::new(),
+            Input::Kernel(KernelEvent::Dns(message)) => {
+                self.names.note(message);
+                Vec::new()
+            }
+            Input::ListenQueue(reading) => {
+                self.readings.queue(*reading);
+                Vec::new()
+            }
+            Input::UpstreamsInUse(reading) => {
+                self.readings.process(*reading);
+                Vec::new()
+            }
+            Input::Kernel(KernelEvent::Backend(_)) => Vec::new(),
             Input::Icmp(error) => {
                 self.icmp.learn(*error);
                 Vec::new()
@@ -250,6 +280,7 @@ impl Correlator {
         if exchange.link.is_none() {
             self.note_check(&facts, now);
         }
+        self.failures.note(self.program(exchange.pid), &facts, kind);
         let keep = match kind {
             Kind::Unused => {
                 self.counters.unused_upstreams += 1;
@@ -273,8 +304,24 @@ impl Correlator {
         let mut cases = Vec::new();
         loop {
             let early = self.held.len() > self.limits.held;
-            let Some((_, exchange)) = self
+            let Some((deadline, exchange)) = self
                 .held
+                .pop_front_if(|(deadline, _)| early || *deadline <= self.now)
+            else {
+                break;
+            };
+            self.counters.held_early += u64::from(early);
+            if !early && self.is_alone(&exchange) {
+                let deadline = deadline.saturating_add(HOLD_ALONE_NS);
+                self.alone.push_back((deadline, exchange));
+            } else {
+                cases.extend(self.downstream(&exchange));
+            }
+        }
+        loop {
+            let early = self.alone.len() > self.limits.held;
+            let Some((_, exchange)) = self
+                .alone
                 .pop_front_if(|(deadline, _)| early || *deadline <= self.now)
             else {
                 break;
@@ -297,13 +344,69 @@ impl Correlator {
     fn end(&mut self, now: MonoNs) -> Vec<Case> {
         self.now = self.now.max(now);
         let mut cases = Vec::new();
-        while let Some((_, exchange)) = self.held.pop_front() {
+        while let Some((_, exchange)) = self.alone.pop_front().or_else(|| self.held.pop_front()) {
             cases.extend(self.downstream(&exchange));
         }
         for left in self.pending.expire(MonoNs::MAX) {
             self.expired(&left);
         }
         cases
+    }
+
+    fn is_watched(&self, client: &Exchange) -> bool {
+        client
+            .status
+            .is_some_and(|status| self.statuses.contains(&status))
+    }
+
+    /// Is it an error response without any backend connection that explains it, so far?
+    fn is_alone(&self, client: &Exchange) -> bool {
+        let error = match client.cause {
+            Cause::Status => true,
+            Cause::Watched => self.is_watched(client),
+            Cause::Ended | Cause::Sampled => false,
+        };
+        if !error || client.link.is_some() || is_unreadable(client) {
+            return false;
+        }
+        let request = http::summarise(&client.request_head);
+        let judged = matching::error_response(
+            &self.pending,
+            Client {
+                exchange: client,
+                request: request.as_ref(),
+            },
+        );
+        judged.draft.is_some_and(|draft| draft.attempts.is_empty())
+    }
+
+    fn program(&self, pid: u32) -> Program {
+        match self.proxies.get(&pid) {
+            Some(kind) => Program::Kind(kind.clone()),
+            None => Program::Pid(pid),
+        }
+    }
+
+    /// What is known of the proxy at the time of an error that no backend connection explains.
+    fn around(&self, client: &Exchange) -> Around {
+        let moment = client.times.response_start.unwrap_or(client.time_ns);
+        let start = client.times.request_start.unwrap_or(moment);
+        let in_background = matches!(
+            self.proxies.get(&client.pid),
+            Some(ProxyKind::Haproxy | ProxyKind::Envoy)
+        );
+        let asked_from = if in_background {
+            moment.saturating_sub(RESOLVED_NS)
+        } else {
+            start
+        };
+        Around {
+            // A proxy chooses among its backends when the request comes.
+            failures: self.failures.before(&self.program(client.pid), start),
+            in_use: self.readings.in_use(client.pid, moment),
+            names: self.names.failures(client.pid, asked_from, moment),
+            waited_ns: moment.checked_sub(start),
+        }
     }
 
     fn downstream(&mut self, exchange: &Exchange) -> Option<Case> {
@@ -316,9 +419,7 @@ impl Correlator {
             exchange,
             request: request.as_ref(),
         };
-        let watched = exchange
-            .status
-            .is_some_and(|status| self.statuses.contains(&status));
+        let watched = self.is_watched(exchange);
         let judged = match exchange.cause {
             Cause::Status => matching::error_response(&self.pending, client),
             Cause::Watched if watched => matching::error_response(&self.pending, client),
@@ -494,10 +595,21 @@ impl Correlator {
             for attempt in &mut attempts {
                 self.locals.attach(attempt);
                 self.icmp.attach(attempt);
+                attempt.listen_queue = self.readings.full_queue(
+                    attempt.exchange.remote,
+                    attempt.start_ns(),
+                    attempt.end_ns(),
+                );
             }
             View::Proxy
         };
+        let around = if attempts.is_empty() {
+            self.around(client)
+        } else {
+            Around::default()
+        };
         let facts = CaseFacts {
+            around,
             view,
             proxy,
             outcome: draft.outcome,

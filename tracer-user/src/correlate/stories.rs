@@ -1,5 +1,6 @@
 //! Whole stories: inputs in, cases out.
 
+mod alone;
 mod bounds;
 mod builder;
 mod order;

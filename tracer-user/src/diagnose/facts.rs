@@ -1,14 +1,16 @@
 //! What the rules look at, derived from what the kernel said. No rule reads a clock or a socket.
 
+mod around;
 mod tls;
 
+pub use around::{Around, FailureWas, NameFailure, NameSays, RecentFailure};
 pub use tls::{FirstBytes, TlsFacts, WantsTls};
 
 use tracer_ebpf::flags;
 
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
 use crate::case::{Confidence, Outcome, RequestSummary};
-use crate::event::{Exchange, IcmpError, MonoNs, ProxyKind};
+use crate::event::{Exchange, IcmpError, ListenQueue, MonoNs, ProxyKind};
 use crate::http::{RequestFacts, ResponseFacts};
 
 /// How much of the backend's response arrived.
@@ -89,6 +91,8 @@ pub struct AttemptFacts {
     pub tls: Option<TlsFacts>,
     /// The backend's answer shows that it wants TLS, and the request was plain text.
     pub wants_tls: Option<WantsTls>,
+    /// The accept queue of the backend (on this host) was full during the attempt.
+    pub listen_queue: Option<ListenQueue>,
     /// How much of the response arrived.
     pub progress: Progress,
     /// The request as it went to the backend.
@@ -383,6 +387,8 @@ pub enum HiddenBy {
 /// One failed response with everything known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseFacts {
+    /// Where there is no attempt: what happened around the failure.
+    pub around: Around,
     /// Where it was seen.
     pub view: View,
     /// What the proxy is.

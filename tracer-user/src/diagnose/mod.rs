@@ -17,8 +17,8 @@ pub(crate) mod words;
 
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
 pub use facts::{
-    AtPeerEnd, AttemptFacts, CaseFacts, End, FirstBytes, HiddenBy, PeerHalf, Phase, ProcessEnd,
-    Progress, TlsFacts, View, WantsTls,
+    Around, AtPeerEnd, AttemptFacts, CaseFacts, End, FailureWas, FirstBytes, HiddenBy, NameFailure,
+    NameSays, PeerHalf, Phase, ProcessEnd, Progress, RecentFailure, TlsFacts, View, WantsTls,
 };
 
 #[cfg(test)]
@@ -108,6 +108,18 @@ struct Context<'a> {
     attempt: Option<&'a AttemptFacts>,
     /// This attempt decided what the client got.
     deciding: bool,
+}
+
+impl Context<'_> {
+    /// The case, if it is an error response that no backend connection took up.
+    fn alone(&self) -> Option<&CaseFacts> {
+        let case = self.case;
+        (self.attempt.is_none()
+            && !case.taken_up
+            && case.view == View::Proxy
+            && case.outcome == Outcome::ErrorResponse)
+            .then_some(case)
+    }
 }
 
 /// What a rule answers.

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use super::{AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
+use super::{Around, AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
 use crate::case::{Confidence, EndedBy, How, Outcome};
 use crate::diagnose::{ending, judge};
 use crate::event::{
-    ConnId, Exchange, IcmpError, IcmpSays, Link, MonoNs, ProxyKind, Retransmitted, Socket, Times,
+    ConnId, Exchange, IcmpError, IcmpSays, Link, ListenQueue, MonoNs, ProxyKind, Retransmitted,
+    Socket, Times, UpstreamsInUse,
 };
 use crate::http::{RequestFacts, ResponseFacts, inspect_request, inspect_response};
 
@@ -96,6 +97,7 @@ impl AttemptBuilder {
             process_end: None,
             tls: None,
             wants_tls: None,
+            listen_queue: None,
         })
     }
 
@@ -216,6 +218,17 @@ impl AttemptBuilder {
         self
     }
 
+    /// The backend's accept queue was found full, with so many waiting.
+    pub(crate) fn queue_full(mut self, waiting: u32) -> Self {
+        self.0.listen_queue = Some(ListenQueue {
+            time_ns: at(0),
+            addr: self.0.exchange.remote,
+            waiting,
+            overflows: 3,
+        });
+        self
+    }
+
     /// Anything else.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Exchange)) -> Self {
         change(&mut self.0.exchange);
@@ -328,6 +341,7 @@ impl AttemptBuilder {
 /// A case with these attempts: an error response with this status, tied strongly.
 pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -> CaseFacts {
     CaseFacts {
+        around: Around::default(),
         view: View::Proxy,
         proxy,
         outcome: Outcome::ErrorResponse,
@@ -339,6 +353,28 @@ pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -
         client_bytes: 150,
         hidden_by: None,
         taken_up: true,
+    }
+}
+
+/// A case without any attempt, of which so much is known. The client had waited for 300 ms.
+pub(crate) fn alone(proxy: ProxyKind, status: u16, change: impl FnOnce(&mut Around)) -> CaseFacts {
+    let mut facts = case(proxy, status, Vec::new());
+    facts.taken_up = false;
+    facts.tie = Confidence::Weak;
+    facts.around.waited_ns = Some(300_000_000);
+    change(&mut facts.around);
+    facts
+}
+
+/// Connections and descriptors of the built processes.
+pub(crate) fn in_use(busy: u32, idle: u32, descriptors: u64) -> UpstreamsInUse {
+    UpstreamsInUse {
+        time_ns: at(0),
+        pid: 100,
+        busy,
+        idle,
+        descriptors: Some(descriptors),
+        descriptor_limit: Some(1024),
     }
 }
 

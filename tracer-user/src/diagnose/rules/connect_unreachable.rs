@@ -1,5 +1,7 @@
 //! No way to the backend.
 
+use tracer_ebpf::flags;
+
 use crate::case::{EndedBy, How};
 use crate::diagnose::errno::{self, EHOSTUNREACH, ENETUNREACH};
 use crate::diagnose::evidence::{self, Fact, NEVER_SENT};
@@ -13,7 +15,8 @@ pub(super) const RULE: Rule = Rule {
         backend's address was not found on the local link, or this host has no route to it.",
     evidence: &[
         "the connection never reached ESTABLISHED",
-        "the socket reported errno 113 (no route to host) or 101 (network is unreachable)",
+        "the socket reported errno 113 (no route to host) or 101 (network is unreachable); or the kernel refused the \
+         attempt before a SYN was sent",
     ],
     confused_with: &[
         Confusion {
@@ -80,6 +83,9 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     }
     let x = &attempt.exchange;
+    if x.has(flags::NO_SYN) {
+        return Some(before_the_syn());
+    }
     let errno = [attempt.errno(), x.socket.soft_error]
         .into_iter()
         .flatten()
@@ -99,6 +105,23 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     })
 }
 
+/// The kernel refused the attempt at once: no segment left the host, and no address is kept.
+fn before_the_syn() -> Finding {
+    Finding {
+        ended_by: EndedBy::Kernel,
+        how: How::Unreachable,
+        what: "the proxy's own kernel refused a connection attempt before it sent anything, so the address is not known"
+            .to_owned(),
+        delivery: NEVER_SENT.to_owned(),
+        facts: vec![Fact::new(
+            "no-syn",
+            "a TCP socket was given up without a SYN: no route (errno 101 or 113), a prohibiting or blackhole route (13 or \
+             22), a source address that this host does not have (99), or a security policy (1); the proxy's log has the \
+             number",
+        )],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +133,15 @@ mod tests {
         let up = AttemptBuilder::connecting;
         expect(502, up().error(113, 3000).closed(3000), unreachable);
         expect(503, up().error(101, 0).closed(0), unreachable);
+        expect(
+            502,
+            up().closed(0).with(|x| {
+                x.flags |= flags::NO_SYN;
+                x.local.set_port(0);
+                x.remote.set_port(0);
+            }),
+            ("connect-unreachable", EndedBy::Kernel, How::Unreachable),
+        );
         // The process held the socket when the ICMP error came.
         expect(
             504,

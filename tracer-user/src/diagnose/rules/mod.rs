@@ -17,10 +17,16 @@ mod fin_before_response;
 mod header_too_large;
 mod informational_only_response;
 mod keepalive_race;
+mod listen_queue_overflow;
+mod local_fd_exhausted;
+mod local_port_exhausted;
 mod malformed_response;
+mod name_resolution_failed;
+mod no_backend_available;
 mod partial_header;
 mod plaintext_to_tls;
 mod protocol_version_mismatch;
+mod queue_timeout;
 mod request_body_rejected;
 mod response_timeout;
 mod rst_before_response;
@@ -52,6 +58,12 @@ pub(super) static RULES: &[Rule] = &[
     chunk_framing_invalid::RULE,
     header_too_large::RULE,
     body_longer_than_declared::RULE,
+    local_fd_exhausted::RULE,
+    name_resolution_failed::RULE,
+    queue_timeout::RULE,
+    no_backend_available::RULE,
+    local_port_exhausted::RULE,
+    listen_queue_overflow::RULE,
     connect_refused::RULE,
     connect_unreachable::RULE,
     connect_timeout::RULE,

@@ -67,8 +67,9 @@ fn without_attempt(taken_up: bool) -> Finding {
     } else {
         (
             "no-connection",
-            "no backend connection was made for this request (no live upstream, all servers marked down, or a rule of \
-             the proxy itself)",
+            "no backend connection was made for this request, and nothing seen around it says why: all backends marked \
+             down (no-backend-available), a queue or limit (queue-timeout), a name without an address \
+             (name-resolution-failed), no descriptors left (local-fd-exhausted), or a rule of the proxy itself",
         )
     };
     Finding {
