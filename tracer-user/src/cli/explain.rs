@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::error::UsageError;
+use crate::diagnose::page::{self, Body};
 use crate::diagnose::{Rule, rule, rules};
 use crate::printable::printable;
 
@@ -35,38 +36,40 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nMore about one: why502 explain {}", rules()[0].id)
 }
 
-fn one(rule: &Rule, width: usize, out: &mut impl Write) -> io::Result<()> {
+fn one(rule: &'static Rule, width: usize, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", rule.id)?;
     wrapped(rule.title, "", width, out)?;
     writeln!(out)?;
-    wrapped(rule.explanation, "", width, out)?;
-    writeln!(out, "\nEvidence it needs")?;
-    for evidence in rule.evidence {
-        wrapped(evidence, "  - ", width, out)?;
-    }
-    if !rule.confused_with.is_empty() {
-        writeln!(out, "\nOften confused with")?;
-    }
-    for confusion in rule.confused_with {
-        let lead = format!("  {}: ", confusion.with);
-        wrapped_with(confusion.difference, &lead, "      ", width, out)?;
-    }
-    if !rule.confirm.is_empty() {
-        writeln!(out, "\nHow to confirm it by hand")?;
-    }
-    for step in rule.confirm {
-        wrapped(step, "  - ", width, out)?;
-    }
-    if !rule.remedies.is_empty() {
-        writeln!(out, "\nWhat to change")?;
-    }
-    let indent = " ".repeat(TARGET_WIDTH + 3);
-    for advice in rule.remedies {
-        let lead = format!("  {:<TARGET_WIDTH$} ", advice.target);
-        wrapped(advice.change, &lead, width, out)?;
-        wrapped_with(advice.why, &format!("{indent}Why: "), &indent, width, out)?;
+    for section in page::sections(rule) {
+        writeln!(out, "{}", section.heading)?;
+        write_body(&section.body, width, out)?;
+        writeln!(out)?;
     }
     Ok(())
+}
+
+fn write_body(body: &Body, width: usize, out: &mut impl Write) -> io::Result<()> {
+    match body {
+        Body::Text(text) => wrapped(text, "  ", width, out),
+        Body::Points(points) => points
+            .iter()
+            .try_for_each(|point| wrapped(point, "  - ", width, out)),
+        Body::Neighbours(neighbours) => {
+            for (with, difference) in neighbours {
+                wrapped_with(difference, &format!("  {with}: "), "      ", width, out)?;
+            }
+            Ok(())
+        }
+        Body::Changes(changes) => {
+            let indent = " ".repeat(TARGET_WIDTH + 3);
+            for advice in changes {
+                let lead = format!("  {:<TARGET_WIDTH$} ", advice.target);
+                wrapped(advice.change, &lead, width, out)?;
+                wrapped_with(advice.why, &format!("{indent}Why: "), &indent, width, out)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Continuation lines start below the text of the first.

@@ -10,6 +10,7 @@ mod evidence;
 mod facts;
 mod handshake;
 pub(crate) mod idle;
+pub mod page;
 mod process_end;
 mod refusal;
 mod rules;

@@ -6,7 +6,7 @@ use super::testing::{AttemptBuilder, case};
 use super::*;
 
 /// Class names of the catalogue of causes, and `unexplained`.
-const CONTRACT: [&str; 42] = [
+pub(super) const CONTRACT: [&str; 42] = [
     "connect-refused",
     "connect-timeout",
     "connect-unreachable",

@@ -26,6 +26,14 @@ pub(super) const RULE: Rule = Rule {
             with: "a body that ends with the connection",
             difference: "without a declared length a FIN is the regular end",
         },
+        Confusion {
+            with: "body-stalled",
+            difference: "there the backend falls silent and the proxy closes",
+        },
+        Confusion {
+            with: "chunk-framing-invalid",
+            difference: "there what came of the chunks is not well-formed",
+        },
     ],
     confirm: &[
         "curl -sv -o /dev/null http://BACKEND:PORT/path from the proxy's host: curl: (18) \"transfer closed with … bytes remaining\" shows the same cut",

@@ -31,6 +31,10 @@ pub(super) const RULE: Rule = Rule {
             with: "rst-before-response",
             difference: "there the connection is fresh, or the reset comes from a program that aborts",
         },
+        Confusion {
+            with: "idle-drop-by-middlebox",
+            difference: "there the backend still has the connection: a device on the way forgot it, and no FIN comes",
+        },
     ],
     confirm: &[
         "find the idle time after which the backend closes: (printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'; sleep 200) | nc -v BACKEND PORT, and note when it ends",

@@ -21,8 +21,12 @@ pub(super) const RULE: Rule = Rule {
             difference: "there the head is complete, so the client gets a status and a cut body instead of a 502",
         },
         Confusion {
-            with: "a response head too large for the proxy",
+            with: "header-too-large",
             difference: "there the proxy closes first, with bytes unread",
+        },
+        Confusion {
+            with: "informational-only-response",
+            difference: "there the bytes are complete 1xx heads and no final head has begun",
         },
     ],
     confirm: &[

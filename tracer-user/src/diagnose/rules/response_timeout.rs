@@ -29,6 +29,14 @@ pub(super) const RULE: Rule = Rule {
             with: "client-abort",
             difference: "there the client left before the proxy closed",
         },
+        Confusion {
+            with: "packet-loss",
+            difference: "there the request was retransmitted and never acknowledged, or the response has a hole",
+        },
+        Confusion {
+            with: "mtu-black-hole",
+            difference: "there only segments of full size are missing",
+        },
     ],
     confirm: &[
         "curl -w '%{time_starttransfer}\\n' -o /dev/null -s http://BACKEND:PORT/path from the proxy's host: does it take longer than the proxy's timeout?",

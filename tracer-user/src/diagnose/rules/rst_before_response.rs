@@ -27,6 +27,18 @@ pub(super) const RULE: Rule = Rule {
             with: "fin-before-response",
             difference: "there the backend closes in order, having read all of the request",
         },
+        Confusion {
+            with: "request-body-rejected",
+            difference: "there the backend had not taken all of a request with a body",
+        },
+        Confusion {
+            with: "idle-drop-by-middlebox",
+            difference: "there the connection had been idle and the backend's host sent no reset",
+        },
+        Confusion {
+            with: "path-reset",
+            difference: "there the backend's host sent no reset",
+        },
     ],
     confirm: &[
         "curl -v with the same method and body against BACKEND:PORT: curl: (56) \"Recv failure: Connection reset by peer\"",
