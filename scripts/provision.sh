@@ -24,7 +24,7 @@ elif command -v dnf >/dev/null; then
     dnf install -y -q gcc gcc-c++ make git-core tar zstd python3-pip iproute
     # A minimal image has a smaller build of curl, which conflicts with the full one.
     command -v curl >/dev/null || dnf install -y -q curl
-    for package in nginx haproxy httpd nftables bpftool; do
+    for package in nginx haproxy httpd nftables openssl bpftool; do
         dnf install -y -q "$package" || say "no package $package here"
     done
 else

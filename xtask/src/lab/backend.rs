@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
+use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::fault::{Death, End, Facts, Fault, Step, Target, plan};
 use super::process::send;
+use super::stream::Stream;
 
 /// How long a caller waits for the backend to reach a state that it is about to reach.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -75,6 +78,8 @@ struct Shared {
     faults: bool,
     /// May a request end the process?
     mortal: bool,
+    /// Speaks TLS.
+    tls: Option<TlsAcceptor>,
     /// Remember nothing of what was served?
     forgetful: bool,
     state: Mutex<State>,
@@ -136,6 +141,19 @@ impl Backend {
             addr,
             Shared {
                 faults: true,
+                ..Shared::default()
+            },
+        )
+    }
+
+    /// Starts one on that address that speaks TLS. A handshake that fails ends the connection, with
+    /// the alert that belongs to it.
+    pub fn bind_tls(addr: SocketAddr, config: Arc<ServerConfig>) -> Result<Self> {
+        Self::serve(
+            addr,
+            Shared {
+                faults: true,
+                tls: Some(TlsAcceptor::from(config)),
                 ..Shared::default()
             },
         )
@@ -275,21 +293,33 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, idle_signal: watch::
             state.connections += 1;
             state.connections
         });
-        let connection = Connection {
-            stream,
-            peer,
-            number,
-            exchange: 0,
-            buffer: Vec::new(),
-            shared: Arc::clone(&shared),
-            idle_signal: idle_signal.clone(),
-        };
-        tokio::spawn(connection.serve());
+        let shared = Arc::clone(&shared);
+        let idle_signal = idle_signal.clone();
+        tokio::spawn(async move {
+            let stream = match &shared.tls {
+                None => Stream::Plain(stream),
+                // What fails is told to the peer; there is nothing left to serve.
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => Stream::Tls(Box::new(stream)),
+                    Err(_) => return,
+                },
+            };
+            let connection = Connection {
+                stream,
+                peer,
+                number,
+                exchange: 0,
+                buffer: Vec::new(),
+                shared,
+                idle_signal,
+            };
+            connection.serve().await;
+        });
     }
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     number: u64,
     exchange: u32,
@@ -320,6 +350,7 @@ impl Connection {
                 None => return,
             }
         }
+        self.say_goodbye().await;
         let Self {
             stream,
             shared,
@@ -331,6 +362,15 @@ impl Connection {
             state.idle.remove(&number);
             state.closing.remove(&number);
         });
+    }
+
+    /// TLS has a word for the end of a connection (RFC 8446, 6.1), which well-bred servers say
+    /// before they close.
+    async fn say_goodbye(&mut self) {
+        if self.stream.is_tls() {
+            // The peer may be gone already.
+            let _ = self.stream.shutdown().await;
+        }
     }
 
     fn set_idle(&mut self, idle: bool) {
@@ -384,6 +424,11 @@ impl Connection {
         }
     }
 
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
     /// Carries out the plan. Gives the idle limit if the connection goes on.
     async fn answer(&mut self, request: &Request) -> Option<Option<Duration>> {
         let mut target = Target::parse(&request.target);
@@ -419,7 +464,7 @@ impl Connection {
         for step in plan.steps {
             match step {
                 Step::Pause(pause) => tokio::time::sleep(pause).await,
-                Step::Write(bytes) => match self.stream.write_all(&bytes).await {
+                Step::Write(bytes) => match self.write(&bytes).await {
                     Ok(()) => response_bytes += bytes.len() as u64,
                     Err(_) => {
                         end_seen = Ended::ByPeer;
@@ -458,7 +503,9 @@ impl Connection {
         }
         if end_seen == Ended::Reset {
             // Fails only on a socket that is gone; then there is nothing to reset.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
+        } else if end_seen == Ended::Fin {
+            self.say_goodbye().await;
         }
         self.set_idle(false);
         None
@@ -467,7 +514,7 @@ impl Connection {
 
 impl Connection {
     async fn echo(&mut self, limit: Option<Duration>) {
-        let (mut from, mut to) = self.stream.split();
+        let (mut from, mut to) = tokio::io::split(&mut self.stream);
         let copy = tokio::io::copy(&mut from, &mut to);
         // The peer's end of it is one of the two ends that are wanted.
         let _ = tokio::time::timeout(limit.unwrap_or(PATIENCE), copy).await;

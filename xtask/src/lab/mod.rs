@@ -20,3 +20,5 @@ pub mod proxy;
 pub mod ready;
 pub mod scratch;
 pub mod stand;
+mod stream;
+pub mod tls;

@@ -34,12 +34,13 @@ pub(crate) struct Tool {
 }
 
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 7] = [
+pub(crate) const TOOLS: [Tool; 8] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
+    tool(&["openssl"], "openssl", Purpose::Test),
     Tool {
         optional: true,
         ..tool(&["bpftool"], "bpftool", Purpose::Test)
@@ -406,7 +407,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 iproute2 nftables bpftool vagrant-libvirt python3-pip",
+                "install nginx haproxy apache2 iproute2 nftables openssl bpftool vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );

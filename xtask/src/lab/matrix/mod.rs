@@ -3,6 +3,7 @@
 //! it, and any case about that is a false alarm.
 
 mod controls;
+mod door;
 mod judge;
 mod plan;
 mod report;
@@ -85,7 +86,7 @@ pub fn backend(addr: SocketAddr) -> Result<()> {
 pub fn missing(kinds: &[Kind]) -> Vec<String> {
     let kinds: &[Kind] = if kinds.is_empty() { &Kind::ALL } else { kinds };
     let mut missing = super::ready::missing(kinds);
-    for program in ["ip", "nft", "setpriv"] {
+    for program in ["ip", "nft", "openssl", "setpriv"] {
         if find_program(program).is_none() {
             missing.push(format!("the program {program}"));
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::door::{DOORS, door};
 use crate::lab::proxy::Kind;
 
 /// One failure of the catalogue.
@@ -101,6 +102,8 @@ pub(super) enum Method {
     Either,
     /// A POST with a body of so many KiB.
     Upload(usize),
+    /// A GET that asks for a WebSocket (RFC 6455, 4.1).
+    Upgrade,
 }
 
 /// A way through a proxy.
@@ -151,10 +154,12 @@ pub(super) enum Way {
     Checked,
     /// The same, for WebSockets.
     Upgrade,
+    /// Another language: see [`door`].
+    Door(&'static str),
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 22] = [
+    const ALL: [Self; 22] = [
         Self::Fresh,
         Self::Pooled,
         Self::Refused,
@@ -179,21 +184,29 @@ impl Way {
         Self::Upgrade,
     ];
 
+    /// All of them.
+    pub(super) fn all() -> impl Iterator<Item = Self> + Clone {
+        let doors = DOORS.iter().map(|door| Self::Door(door.name));
+        Self::ALL.into_iter().chain(doors)
+    }
+
     /// How many of it there are in each proxy.
-    pub(super) const fn copies(self) -> usize {
+    pub(super) fn copies(self) -> usize {
         match self {
             Self::Pooled => 4,
+            Self::Door(name) if door(name).is_some_and(|door| door.pooled) => 2,
             Self::Mortal => 2,
             _ => 1,
         }
     }
 
     /// Is it for one trial at a time, with a backend of its own?
-    pub(super) const fn exclusive(self) -> bool {
-        matches!(
-            self,
-            Self::Pooled | Self::Mortal | Self::Crowded | Self::Narrow
-        )
+    pub(super) fn exclusive(self) -> bool {
+        match self {
+            Self::Pooled | Self::Mortal | Self::Crowded | Self::Narrow => true,
+            Self::Door(name) => door(name).is_some_and(|door| door.pooled),
+            _ => false,
+        }
     }
 
     /// The name of a copy.
@@ -221,6 +234,7 @@ impl Way {
             Self::KeptShortly => "kept_shortly",
             Self::Checked => "checked",
             Self::Upgrade => "upgrade",
+            Self::Door(name) => name,
         };
         format!("{name}_{copy}")
     }

@@ -18,6 +18,11 @@ use crate::lab::process::send;
 /// How often a race is tried in one trial.
 const RACES: u32 = 60;
 
+/// What a browser sends for a WebSocket (RFC 6455, 1.3).
+const UPGRADE: &str = "GET TARGET HTTP/1.1\r\nHost: lab.test\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// How a trial went.
 #[derive(Clone, Debug)]
 pub(super) struct Done {
@@ -94,6 +99,7 @@ fn attempt(world: &World, trial: &Trial, path: &str, seed: &mut Seed) -> Result<
     let request = |target: &str| match method {
         Method::Get | Method::Either => Request::get(target).to_bytes(),
         Method::Post => Request::post(target, b"item=42").to_bytes(),
+        Method::Upgrade => UPGRADE.replace("TARGET", target).into_bytes(),
         Method::Upload(kib) => Request::post(target, &vec![b'u'; kib << 10]).to_bytes(),
     };
     let delayed = |after: (u64, u64), seed: &mut Seed| {

@@ -8,16 +8,17 @@ use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
 
 use super::BACKEND_COMMAND;
+use super::door::{self, Behind, DOORS, Keys};
 use super::plan::Way;
 use crate::lab::backend::Backend;
 use crate::lab::dns::UnknownNames;
 use crate::lab::netns::Namespace;
 use crate::lab::process::{Running, bound, wait_for};
-use crate::lab::proxy::{Kind, Lane, Logs, Options, Proxy, Special};
+use crate::lab::proxy::{Kind, Lane, Logs, Options, Proxy, Speak, Special};
 
 /// The proxies' side: 198.18.0.0/15 is for benchmarks (RFC 2544), so nothing real is there.
 const PROXY_NET: &str = "198.18.1";
@@ -133,6 +134,8 @@ pub(super) struct World {
     own: BTreeMap<(Kind, String), Backend>,
     mortal: BTreeMap<(Kind, String), Mortal>,
     shared: Backend,
+    /// With their addresses.
+    _doors: BTreeMap<&'static str, (SocketAddr, Behind)>,
     _healthy: Backend,
     _queue: FullQueue,
     _names: UnknownNames,
@@ -173,6 +176,7 @@ impl World {
         connect(&near, &narrow, &router, &backends)?;
         router.nft(&filter())?;
 
+        let keys = Keys::new(directory)?;
         let at = |host: u8, port: u16| SocketAddr::from(([198, 18, 2, host], port));
         let bind = |addr: SocketAddr| backends.run(move || Backend::bind(addr));
         let shared = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHARED_PORT)))?;
@@ -184,9 +188,15 @@ impl World {
         let mut mortal = BTreeMap::new();
         let mut lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
         let mut narrow_lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
+        let mut doors: BTreeMap<&'static str, (SocketAddr, Behind)> = BTreeMap::new();
         let mut port = OWN_PORTS;
+        for door in DOORS.iter().filter(|door| !door.pooled) {
+            port += 1;
+            let addr = at(BACKEND, port);
+            doors.insert(door.name, (addr, keys.open(door, addr, &backends)?));
+        }
         let kinds = kinds.iter().copied();
-        for (kind, way) in kinds.flat_map(|kind| Way::ALL.map(|way| (kind, way))) {
+        for (kind, way) in kinds.flat_map(|kind| Way::all().map(move |way| (kind, way))) {
             for copy in 0..way.copies() {
                 let name = way.lane(copy);
                 let to = match way {
@@ -216,11 +226,27 @@ impl World {
                     Way::Kept | Way::Unkept | Way::KeptShortly | Way::Checked | Way::Upgrade => {
                         at(BACKEND, HEALTHY_PORT)
                     }
+                    Way::Door(door) => match (doors.get(door), door::door(door)) {
+                        (Some((addr, _)), _) => *addr,
+                        (None, Some(door)) => {
+                            port += 1;
+                            let addr = at(BACKEND, port);
+                            if let Behind::Backend(backend) = keys.open(door, addr, &backends)? {
+                                own.insert((kind, name.clone()), backend);
+                            }
+                            addr
+                        }
+                        (None, None) => bail!("there is no door {door}"),
+                    },
+                };
+                let door = match way {
+                    Way::Door(name) => door::door(name),
+                    _ => None,
                 };
                 let pooled = matches!(
                     way,
                     Way::Pooled | Way::Kept | Way::KeptShortly | Way::Checked
-                );
+                ) || door.is_some_and(|door| door.pooled);
                 let place = match way {
                     Way::Narrow => &mut narrow_lanes,
                     _ => &mut lanes,
@@ -244,6 +270,7 @@ impl World {
                         },
                         _ => Special::Nothing,
                     },
+                    speak: door.map_or(Speak::Http1, |door| keys.speak(door)),
                 });
             }
         }
@@ -260,6 +287,7 @@ impl World {
             own,
             mortal,
             shared,
+            _doors: doors,
             _healthy: healthy,
             _queue: queue,
             _names: names,

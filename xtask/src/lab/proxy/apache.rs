@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::lane::{NAME, Open, Special};
+use super::lane::{NAME, Open, Speak, Special};
 use super::{RequestLog, Route, Spec, lines_with};
 
 /// Where Debian keeps the modules.
@@ -24,7 +24,15 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
     let options = spec.options;
     let threads = 25;
     let mut text = format!("ServerRoot {}\n", spec.dir.display());
-    for (name, file) in LOADED {
+    let lanes_speak = |what: fn(&Speak) -> bool| spec.lanes.iter().any(|o| what(&o.lane.speak));
+    let tls = lanes_speak(|speak| matches!(speak, Speak::Tls { .. }));
+    let http2 = lanes_speak(|speak| matches!(speak, Speak::Http2));
+    let also = [
+        (tls, ("ssl_module", "mod_ssl.so")),
+        (http2, ("proxy_http2_module", "mod_proxy_http2.so")),
+    ];
+    let also = also.into_iter().filter(|(wanted, _)| *wanted);
+    for (name, file) in LOADED.into_iter().chain(also.map(|(_, module)| module)) {
         text += &format!("LoadModule {name} {MODULES}/{file}\n");
     }
     text += &format!(
@@ -100,6 +108,27 @@ fn lane(Open { lane, front }: &Open) -> String {
     if lane.upgrade {
         reuse += " upgrade=websocket";
     }
+    let (scheme, how) = match &lane.speak {
+        Speak::Http1 => ("http", String::new()),
+        Speak::Http2 => ("h2c", String::new()),
+        Speak::Tls { trusted } => {
+            let verify = match trusted {
+                Some(file) => format!(
+                    "  SSLProxyVerify require\n  SSLProxyCACertificateFile {}\n",
+                    file.display()
+                ),
+                // The first is the default; the others are checked even so.
+                None => "  SSLProxyVerify none\n  SSLProxyCheckPeerExpire off\n  \
+                         SSLProxyCheckPeerName off\n"
+                    .to_owned(),
+            };
+            // The name it asks for and checks is that of the client's request.
+            (
+                "https",
+                format!("  SSLProxyEngine on\n  ProxyPreserveHost on\n{verify}"),
+            )
+        }
+    };
     let to = lane.to;
     let times = format!(
         "connectiontimeout={}ms timeout={}",
@@ -107,7 +136,9 @@ fn lane(Open { lane, front }: &Open) -> String {
         lane.response_ms.div_ceil(1000)
     );
     let pass = match lane.special {
-        Special::Nothing => format!("  ProxyPass / http://{to}/ retry=0 {times}{reuse}\n"),
+        Special::Nothing => {
+            format!("{how}  ProxyPass / {scheme}://{to}/ retry=0 {times}{reuse}\n")
+        }
         Special::One { queue_ms } => {
             format!("  ProxyPass / http://{to}/ retry=0 {times} max=1 acquire={queue_ms}\n")
         }

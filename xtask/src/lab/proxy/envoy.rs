@@ -1,11 +1,13 @@
 //! Envoy.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::lane::{Lane, NAME, Open, Special};
+use super::lane::{Lane, NAME, Open, Speak, Special};
 use super::{Options, RequestLog, Route, Spec, lines_with};
+use crate::lab::tls::SITE;
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
     let up = spec.upstreams;
@@ -79,6 +81,14 @@ fn lane_cluster(lane: &Lane) -> Value {
             });
         }
     }
+    match &lane.speak {
+        Speak::Http1 => {}
+        Speak::Http2 => {
+            let options = &mut cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            options["explicit_http_config"] = json!({"http2_protocol_options": {}});
+        }
+        Speak::Tls { trusted } => cluster["transport_socket"] = tls(trusted.as_deref()),
+    }
     if lane.checked || matches!(lane.special, Special::MarkedDown { .. }) {
         cluster["health_checks"] = json!([{
             "timeout": "1s",
@@ -89,6 +99,27 @@ fn lane_cluster(lane: &Lane) -> Value {
         }]);
     }
     cluster
+}
+
+fn tls(trusted: Option<&Path>) -> Value {
+    let mut common = json!({
+        // By default a client offers no more than 1.2.
+        "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+    });
+    if let Some(file) = trusted {
+        common["validation_context"] = json!({
+            "trusted_ca": {"filename": file},
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": SITE}}],
+        });
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": SITE,
+            "common_tls_context": common,
+        },
+    })
 }
 
 fn address(addr: SocketAddr) -> Value {

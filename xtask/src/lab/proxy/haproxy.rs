@@ -1,7 +1,8 @@
 //! HAProxy.
 
-use super::lane::{Lane, NAME, Open, Special};
+use super::lane::{Lane, NAME, Open, Speak, Special};
 use super::{RequestLog, Route, Spec, lines_with};
+use crate::lab::tls::SITE;
 
 /// The recommended format of the catalogue: `httplog` plus both ends of the server connection.
 const LOG_FORMAT: &str = r#""%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r src=%bi:%bp dst=%si:%sp""#;
@@ -68,12 +69,24 @@ fn lane(Open { lane, front }: &Open) -> String {
         keep_ms,
         checked,
         special,
+        speak,
         // It needs no permission.
         upgrade: _,
     } = lane;
     let (reuse, mut server) = match pooled {
         true => ("safe", String::new()),
         false => ("never", " pool-max-conn 0".to_owned()),
+    };
+    server += &match speak {
+        Speak::Http1 => String::new(),
+        Speak::Http2 => " proto h2".to_owned(),
+        Speak::Tls { trusted: None } => format!(" ssl verify none sni str({SITE})"),
+        Speak::Tls {
+            trusted: Some(file),
+        } => format!(
+            " ssl verify required ca-file {} verifyhost {SITE} sni str({SITE})",
+            file.display()
+        ),
     };
     if let Some(keep_ms) = keep_ms {
         server += &format!(" pool-purge-delay {keep_ms}ms");

@@ -2,6 +2,7 @@
 //! upstream, so that what happens on one does not reach another.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// One way through a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,22 @@ pub struct Lane {
     pub upgrade: bool,
     /// What else is special about the backends.
     pub special: Special,
+    /// What the proxy speaks to the backend.
+    pub speak: Speak,
+}
+
+/// What a proxy speaks to a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speak {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS and without asking first (RFC 9113, 3.3).
+    Http2,
+    /// HTTP/1.1 over TLS, for [`crate::lab::tls::SITE`].
+    Tls {
+        /// The authorities to trust; without any, every certificate will do.
+        trusted: Option<PathBuf>,
+    },
 }
 
 /// What may be special about the backends of a lane.

@@ -22,7 +22,7 @@ use super::net::free_ports;
 use super::process::{Running, bound, children, find_program, is_program, send, state, wait_for};
 use crate::paths;
 
-pub use lane::{Lane, Special};
+pub use lane::{Lane, Speak, Special};
 
 /// Time for a proxy to start or to write a log line.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! NGINX.
 
-use super::lane::{Lane, NAME, Open, Special};
+use super::lane::{Lane, NAME, Open, Speak, Special};
 use super::{RequestLog, Route, Spec, lines_with};
+use crate::lab::tls::SITE;
 
 pub(super) fn config(spec: &Spec<'_>) -> String {
     let up = spec.upstreams;
@@ -83,6 +84,7 @@ fn lane(Open { lane, front }: &Open) -> String {
         keep_ms,
         upgrade,
         special,
+        speak: _,
         // Only the commercial version has checks.
         checked: _,
     } = lane;
@@ -99,7 +101,7 @@ fn lane(Open { lane, front }: &Open) -> String {
         (false, false) => "close",
     };
     // With a zone the workers count together.
-    let (servers, pass) = match special {
+    let (servers, upstream) = match special {
         Special::Nothing => (format!("server {to} max_fails=0;"), name.clone()),
         Special::One { .. } => (
             format!("zone {name} 64k; server {to} max_fails=0 max_conns=1;"),
@@ -121,13 +123,44 @@ fn lane(Open { lane, front }: &Open) -> String {
             ),
         ),
     };
+    let pass = pass(lane, &upstream);
     format!(
         "  upstream {name} {{ {servers} {keep} }}\n  \
          server {{ listen {front}; location / {{ proxy_set_header Connection {connection}; \
          proxy_connect_timeout {connect_ms}ms; proxy_read_timeout {response_ms}ms; \
-         proxy_send_timeout {response_ms}ms; client_max_body_size 0; \
-         proxy_pass http://{pass}; }} }}\n"
+         proxy_send_timeout {response_ms}ms; client_max_body_size 0; {pass} }} }}\n"
     )
+}
+
+/// How the requests are passed on. What stands behind the name of the upstream in `upstream` are
+/// directives of their own.
+fn pass(lane: &Lane, upstream: &str) -> String {
+    let Lane {
+        connect_ms,
+        response_ms,
+        ..
+    } = lane;
+    match &lane.speak {
+        Speak::Http1 => format!("proxy_pass http://{upstream};"),
+        Speak::Http2 => format!(
+            "grpc_connect_timeout {connect_ms}ms; grpc_read_timeout {response_ms}ms; \
+             grpc_send_timeout {response_ms}ms; grpc_pass grpc://{upstream};"
+        ),
+        Speak::Tls { trusted } => {
+            let verify = trusted.as_ref().map(|file| {
+                format!(
+                    "proxy_ssl_verify on; proxy_ssl_trusted_certificate {};",
+                    file.display()
+                )
+            });
+            // Before 1.23.4, TLS 1.3 is not among the defaults.
+            format!(
+                "proxy_ssl_protocols TLSv1.2 TLSv1.3; proxy_ssl_server_name on; \
+                 proxy_ssl_name {SITE}; {} proxy_pass https://{upstream};",
+                verify.unwrap_or_default()
+            )
+        }
+    }
 }
 
 pub(super) fn log_of(error: &str, access: &str, path: &str) -> RequestLog {

@@ -1,7 +1,7 @@
 //! Rows in which the backend's response breaks the rules of HTTP/1.1, or the proxy's limits.
 
-use super::{ALL, BASE, cannot};
-use crate::lab::matrix::plan::{Expect, Impossible, Make, Marks, Row, Variant};
+use super::{ALL, BASE, UNCHECKED, cannot};
+use crate::lab::matrix::plan::{Expect, Impossible, Make, Marks, Method, Row, Variant, Way};
 use crate::lab::proxy::Kind::{self, Apache, Envoy, Haproxy, Nginx};
 
 const TOO_LARGE: Expect = Expect::Rule(&["header-too-large"]);
@@ -42,6 +42,31 @@ const CHUNK_MARKS: Marks = Marks {
     envoy: &["UPE"],
     apache: &["AH01110"],
 };
+
+/// With the words of each proxy's HTTP/2.
+const HTTP2_MARKS: Marks = Marks {
+    nginx: &["upstream sent too large http2 frame"],
+    // It has not left the state of connecting: as if the connection were refused.
+    haproxy: &[" 503 …SC"],
+    envoy: &["502…UPE", "UPE…502", "503…UC", "UC…503", "503…UR", "UR…503"],
+    apache: &["\" 50"],
+};
+
+/// The backend closes: it may do so whatever is asked, and the request says no more than that a
+/// WebSocket was asked for.
+const REFUSED: Expect = Expect::Rule(&["upgrade-refused", "fin-before-response"]);
+const REFUSED_OR_RESET: Expect = Expect::Rule(&["upgrade-refused", "rst-before-response"]);
+/// Likewise for an error page.
+const REFUSED_OR_FAILED: Expect = Expect::Rule(&["upgrade-refused", "application-502"]);
+
+const fn upgrade(name: &'static str, fault: &'static str, rule: Expect) -> Variant {
+    Variant {
+        way: Way::Upgrade,
+        method: Method::Upgrade,
+        marks: UNCHECKED,
+        ..invalid(name, fault, ALL, rule)
+    }
+}
 
 const fn ask(fault: &'static str) -> Make {
     Make::Ask {
@@ -159,12 +184,27 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "E27",
-        variants: &[in_short(invalid(
-            "settings",
-            "h2-settings",
-            &[Haproxy, Envoy, Apache],
-            VERSION,
-        ))],
+        variants: &[
+            in_short(invalid(
+                "settings",
+                "h2-settings",
+                &[Haproxy, Envoy, Apache],
+                VERSION,
+            )),
+            in_short(Variant {
+                way: Way::Door("h2_to_text"),
+                marks: HTTP2_MARKS,
+                ..invalid("preface", "ok", ALL, VERSION)
+            }),
+        ],
+    },
+    Row {
+        id: "E28",
+        variants: &[
+            in_short(upgrade("fin", "fin", REFUSED)),
+            upgrade("rst", "rst", REFUSED_OR_RESET),
+            in_short(upgrade("status503", "503", REFUSED_OR_FAILED)),
+        ],
     },
     Row {
         id: "E31",

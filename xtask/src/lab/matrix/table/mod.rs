@@ -6,6 +6,7 @@ mod connect;
 mod message;
 mod path;
 mod response;
+mod tls;
 
 use super::plan::{Expect, Impossible, Make, Marks, Method, Row, Variant, Way};
 use crate::lab::proxy::Kind;
@@ -17,6 +18,7 @@ pub(super) static ROWS: &[&[Row]] = &[
     body::ROWS,
     path::ROWS,
     message::ROWS,
+    tls::ROWS,
 ];
 
 /// What cannot be shown.
@@ -26,6 +28,7 @@ pub(super) static IMPOSSIBLE: &[&[Impossible]] = &[
     body::IMPOSSIBLE,
     path::IMPOSSIBLE,
     message::IMPOSSIBLE,
+    tls::IMPOSSIBLE,
 ];
 
 /// Is there such a row?
@@ -113,6 +116,14 @@ mod tests {
     }
 
     #[test]
+    fn every_way_is_known() {
+        let rows = ROWS.iter().flat_map(|part| *part);
+        for variant in rows.flat_map(|row| row.variants) {
+            assert!(Way::all().any(|way| way == variant.way), "{}", variant.name);
+        }
+    }
+
+    #[test]
     fn every_variant_expects_something() {
         for variant in ROWS
             .iter()
@@ -135,13 +146,12 @@ mod tests {
 
     #[test]
     fn the_short_run_has_every_row() {
-        let rows = ROWS.iter().flat_map(|part| *part);
-        for row in rows {
-            assert!(
-                row.variants.iter().any(|variant| variant.short),
-                "{}",
-                row.id
-            );
+        let rows = || ROWS.iter().flat_map(|part| *part);
+        for row in rows() {
+            // Some stand in more than one table.
+            let all = rows().filter(|one| one.id == row.id);
+            let mut variants = all.flat_map(|one| one.variants);
+            assert!(variants.any(|variant| variant.short), "{}", row.id);
         }
     }
 

@@ -4,11 +4,11 @@ use super::{ALL, BASE, ERROR_OR_HIDDEN, UNCHECKED};
 use crate::lab::matrix::plan::{Expect, Impossible, Kill, Make, Marks, Method, Row, Variant, Way};
 use crate::lab::proxy::Kind;
 
-const FIN: Expect = Expect::Rule(&["fin-before-response"]);
-const RST: Expect = Expect::Rule(&["rst-before-response"]);
-const TIMEOUT: Expect = Expect::Rule(&["response-timeout"]);
+pub(super) const FIN: Expect = Expect::Rule(&["fin-before-response"]);
+pub(super) const RST: Expect = Expect::Rule(&["rst-before-response"]);
+pub(super) const TIMEOUT: Expect = Expect::Rule(&["response-timeout"]);
 const PARTIAL: Expect = Expect::Rule(&["partial-header"]);
-const RACE: Expect = Expect::Rule(&["keepalive-race"]);
+pub(super) const RACE: Expect = Expect::Rule(&["keepalive-race"]);
 /// A socket whose FIN got lost, one that a device on the way has forgotten, and one that a program
 /// aborted answer the next request alike: with a reset out of nowhere. The proxy's host cannot know.
 const BARE_RESET: Expect = Expect::Rule(&[
@@ -21,21 +21,21 @@ const EXIT: Expect = Expect::Because(
     &["backend-process-exit", "backend-restart"],
 );
 
-const FIN_MARKS: Marks = Marks {
+pub(super) const FIN_MARKS: Marks = Marks {
     nginx: &["upstream prematurely closed connection…response header"],
     haproxy: &[" 502 …SH"],
     envoy: &["503…UC", "UC…503"],
     apache: &["AH01102"],
 };
 
-const RST_MARKS: Marks = Marks {
+pub(super) const RST_MARKS: Marks = Marks {
     nginx: &["recv() failed (104:…response header"],
     haproxy: &[" 502 …SH"],
     envoy: &["503…UC", "UC…503"],
     apache: &["(104)…AH01102"],
 };
 
-const TIMEOUT_MARKS: Marks = Marks {
+pub(super) const TIMEOUT_MARKS: Marks = Marks {
     nginx: &["upstream timed out (110:…response header"],
     haproxy: &[" 504 …sH"],
     envoy: &["504…UT", "UT…504"],
@@ -44,7 +44,7 @@ const TIMEOUT_MARKS: Marks = Marks {
 
 /// On a kept connection HAProxy drops the request without a line, and Apache with nothing but an
 /// access line, whatever ended it.
-const REUSED_MARKS: Marks = Marks {
+pub(super) const REUSED_MARKS: Marks = Marks {
     nginx: &["failed (104:", "failed (32:", "prematurely closed"],
     haproxy: &["", " 502 …SH"],
     envoy: &["503…UC", "UC…503"],
