@@ -294,6 +294,27 @@ pub struct LogLine {
     pub line: String,
 }
 
+/// From which end of the backend connection a case was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SeenFrom {
+    /// On the proxy's host: what the client got is known.
+    #[default]
+    Proxy,
+    /// On the backend's host: the client is the proxy or balancer, and what it made of the failure is
+    /// in its own log. The attempt is told as that other end saw it.
+    Backend,
+}
+
+impl SeenFrom {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Backend => "backend",
+        }
+    }
+}
+
 /// One failed response, or one failed exchange that a retry hid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
@@ -305,6 +326,8 @@ pub struct Case {
     pub outcome: Outcome,
     /// Status that was sent; `None` when nothing was sent.
     pub status: Option<u16>,
+    /// From which end of the backend connection it was seen.
+    pub seen_from: SeenFrom,
     /// Who answered.
     pub proxy: ProxyRef,
     /// The client's side.

@@ -24,8 +24,8 @@ use std::collections::{HashMap, VecDeque};
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary};
-use crate::diagnose::{self, Around, AttemptFacts, CaseFacts, View};
+use crate::case::{Case, Confidence, Downstream, Outcome, ProxyRef, RequestSummary, SeenFrom};
+use crate::diagnose::{self, Around, AttemptFacts, CaseFacts};
 use crate::event::{
     Exchange, HostRole, Input, KernelEvent, MonoNs, ProcessEvent, ProxyKind, SessionStart,
 };
@@ -589,8 +589,8 @@ impl Correlator {
         let proxy = self.proxies.get(&client.pid).cloned();
         let proxy = proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned()));
         let tie = self.weigh(draft, client, &proxy, &attempts);
-        let view = if client.has(flags::BACKEND) {
-            View::Backend
+        let seen_from = if client.has(flags::BACKEND) {
+            SeenFrom::Backend
         } else {
             for attempt in &mut attempts {
                 self.locals.attach(attempt);
@@ -601,7 +601,7 @@ impl Correlator {
                     attempt.end_ns(),
                 );
             }
-            View::Proxy
+            SeenFrom::Proxy
         };
         let around = if attempts.is_empty() {
             self.around(client)
@@ -610,7 +610,7 @@ impl Correlator {
         };
         let facts = CaseFacts {
             around,
-            view,
+            seen_from,
             proxy,
             outcome: draft.outcome,
             status,
@@ -642,6 +642,7 @@ impl Correlator {
             attempts: attempt::build_all(&facts),
             verdict: diagnose::judge(&facts),
             log: None,
+            seen_from,
             proxy: ProxyRef {
                 kind: facts.proxy,
                 pid: client.pid,

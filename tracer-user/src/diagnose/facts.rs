@@ -9,7 +9,7 @@ pub use tls::{FirstBytes, TlsFacts, WantsTls};
 use tracer_ebpf::flags;
 
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
-use crate::case::{Confidence, Outcome, RequestSummary};
+use crate::case::{Confidence, Outcome, RequestSummary, SeenFrom};
 use crate::event::{Exchange, IcmpError, ListenQueue, MonoNs, ProxyKind};
 use crate::http::{RequestFacts, ResponseFacts};
 
@@ -147,16 +147,6 @@ pub struct ProcessEnd {
     pub signal: Option<i32>,
     /// The kernel had chosen it to be killed for want of memory.
     pub oom: bool,
-}
-
-/// From which end of the backend connection a case was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum View {
-    /// On the proxy's host: what the client got is known.
-    #[default]
-    Proxy,
-    /// On the backend's host: what became of the failure is in the log of the proxy or balancer.
-    Backend,
 }
 
 impl Phase {
@@ -390,7 +380,7 @@ pub struct CaseFacts {
     /// Where there is no attempt: what happened around the failure.
     pub around: Around,
     /// Where it was seen.
-    pub view: View,
+    pub seen_from: SeenFrom,
     /// What the proxy is.
     pub proxy: ProxyKind,
     /// What the client got.

@@ -19,13 +19,13 @@ pub(crate) mod words;
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
 pub use facts::{
     Around, AtPeerEnd, AttemptFacts, CaseFacts, End, FailureWas, FirstBytes, HiddenBy, NameFailure,
-    NameSays, PeerHalf, Phase, ProcessEnd, Progress, RecentFailure, TlsFacts, View, WantsTls,
+    NameSays, PeerHalf, Phase, ProcessEnd, Progress, RecentFailure, TlsFacts, WantsTls,
 };
 
 #[cfg(test)]
 pub(crate) use facts::testing;
 
-use crate::case::{Confidence, EndedBy, Evidence, How, Outcome, Remedy, Verdict};
+use crate::case::{Confidence, EndedBy, Evidence, How, Outcome, Remedy, SeenFrom, Verdict};
 use crate::event::ProxyKind;
 use evidence::Fact;
 
@@ -231,7 +231,7 @@ fn classify(
 }
 
 fn summary(case: &CaseFacts, what: &str, delivery: &str) -> String {
-    if case.view == View::Backend {
+    if case.seen_from == SeenFrom::Backend {
         let client = case.deciding().map(|attempt| attempt.exchange.local.ip());
         let client = client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
         let got = format!("what {client} made of it is in its own log");

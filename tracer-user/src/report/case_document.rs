@@ -26,6 +26,8 @@ pub struct CaseDoc {
     /// Status that was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// `proxy` or `backend`: the end of the backend connection at which it was seen.
+    pub seen_from: &'static str,
     /// The process that answered.
     pub proxy: ProxyDoc,
     /// The client's side.
@@ -47,6 +49,7 @@ impl CaseDoc {
             time_ns,
             outcome,
             status,
+            seen_from,
             proxy,
             downstream,
             attempts,
@@ -59,6 +62,7 @@ impl CaseDoc {
             time: clock.wall(*time_ns),
             outcome: outcome.name(),
             status: *status,
+            seen_from: seen_from.name(),
             proxy: proxy.into(),
             downstream: downstream.into(),
             attempts: attempts.iter().map(Into::into).collect(),

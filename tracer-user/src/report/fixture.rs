@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::Document;
 use crate::case::{
     Attempt, Case, Confidence, Downstream, EndedBy, Evidence, How, LogLine, Outcome, ProxyRef,
-    Remedy, RequestSummary, TimelineEvent, Verdict,
+    Remedy, RequestSummary, SeenFrom, TimelineEvent, Verdict,
 };
 use crate::config::{Directive, ProxyConfig, Setting, Source, Target, UpstreamConfig, Value};
 use crate::event::{BackendSnapshot, Input, ProxyKind, ProxyProcess, SessionStart};
@@ -72,6 +72,7 @@ pub(crate) fn reuse_race() -> Case {
         time_ns: START_NS + SECOND + 120_456_789,
         outcome: Outcome::ErrorResponse,
         status: Some(502),
+        seen_from: SeenFrom::Proxy,
         proxy: ProxyRef {
             kind: ProxyKind::Nginx,
             pid: 1234,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use super::{Around, AttemptFacts, CaseFacts, Progress, TlsFacts, View, WantsTls};
-use crate::case::{Confidence, EndedBy, How, Outcome};
+use super::{Around, AttemptFacts, CaseFacts, Progress, TlsFacts, WantsTls};
+use crate::case::{Confidence, EndedBy, How, Outcome, SeenFrom};
 use crate::diagnose::{ending, judge};
 use crate::event::{
     ConnId, Exchange, IcmpError, IcmpSays, Link, ListenQueue, MonoNs, ProxyKind, Retransmitted,
@@ -342,7 +342,7 @@ impl AttemptBuilder {
 pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -> CaseFacts {
     CaseFacts {
         around: Around::default(),
-        view: View::Proxy,
+        seen_from: SeenFrom::Proxy,
         proxy,
         outcome: Outcome::ErrorResponse,
         status: Some(status),

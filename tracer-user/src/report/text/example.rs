@@ -23,7 +23,7 @@ pub(super) fn case(case: &CaseDoc, page: &mut Page) {
     page.blank();
     page.paragraph("  ", &request_line(case));
     for (i, attempt) in case.attempts.iter().enumerate().take(ATTEMPTS_MAX) {
-        page.paragraph("  ", &attempt_line(i, attempt));
+        page.paragraph("  ", &attempt_line(i, attempt, case.seen_from));
         timeline(&attempt.events, page);
     }
     let more = case.attempts.len().saturating_sub(ATTEMPTS_MAX);
@@ -78,7 +78,7 @@ fn request_line(case: &CaseDoc) -> String {
     )
 }
 
-fn attempt_line(index: usize, attempt: &AttemptDoc) -> String {
+fn attempt_line(index: usize, attempt: &AttemptDoc, seen_from: &str) -> String {
     let mut parts = vec![match (attempt.reused, attempt.exchange) {
         (true, Some(exchange)) => format!("reused connection, its exchange {exchange}"),
         (true, None) => "reused connection".into(),
@@ -111,11 +111,12 @@ fn attempt_line(index: usize, attempt: &AttemptDoc) -> String {
     }
     parts.push(ending(attempt.ended_by, attempt.how));
     let number = index + 1;
-    format!(
-        "Attempt {number}, {}: {}",
-        attempt.upstream,
-        parts.join(", ")
-    )
+    let upstream = attempt.upstream;
+    let parts = parts.join(", ");
+    match (seen_from, attempt.local) {
+        ("backend", Some(other)) => format!("{upstream} as {other} saw it: {parts}"),
+        _ => format!("Attempt {number}, {upstream}: {parts}"),
+    }
 }
 
 fn ending(ended_by: &str, how: &str) -> String {
@@ -179,7 +180,7 @@ fn verdict(case: &CaseDoc, page: &mut Page) {
         &format!(
             "{}. Confidence {}.",
             verdict.rule,
-            confidence(verdict.confidence, verdict.rule)
+            confidence(verdict.confidence, verdict.rule, case.seen_from)
         ),
         Some(colour),
     );

@@ -74,8 +74,12 @@ pub(super) fn client_got(outcome: &str, status: Option<u16>) -> String {
 }
 
 /// A confidence, and what it means.
-pub(super) fn confidence(name: &str, rule: &str) -> &'static str {
+pub(super) fn confidence(name: &str, rule: &str, seen_from: &str) -> &'static str {
     match (name, rule) {
+        ("strong", _) if seen_from == "backend" => "strong: it was seen on this very connection",
+        ("weak", _) if seen_from == "backend" => {
+            "weak: a timeout at the other end, or its own client that left, look alike from here"
+        }
         ("exact", _) => "exact: the same request id was seen on both sides",
         ("strong", _) => {
             "strong: failure and answer follow each other on the same thread, or the log names both"
