@@ -1,7 +1,8 @@
 //! A response that the proxy would not have: it had bytes of it, and ended the matter itself.
 
-use super::facts::{AttemptFacts, End, View};
+use super::facts::{AttemptFacts, End};
 use super::{Context, words};
+use crate::case::SeenFrom;
 use crate::case::{EndedBy, How, Outcome};
 use crate::event::MonoNs;
 
@@ -39,7 +40,7 @@ impl Refusal {
 pub(super) fn refusal(context: &Context<'_>) -> Option<Refusal> {
     let attempt = context.attempt?;
     let x = &attempt.exchange;
-    if context.case.view == View::Backend || x.response_bytes == 0 {
+    if context.case.seen_from == SeenFrom::Backend || x.response_bytes == 0 {
         return None;
     }
     if context.deciding
