@@ -53,6 +53,8 @@ const RESOLVED_NS: u64 = 60_000_000_000;
 const KEEP_NS: u64 = 120_000_000_000;
 /// The same for what can only belong to a client record that is under way already.
 const KEEP_SHORT_NS: u64 = 1_000_000_000;
+/// Shortest time after which a proxy or balancer is taken to have given up on a backend.
+const PATIENCE_NS: u64 = 1_000_000_000;
 /// The status that nginx logs when the client left. Watching it asks for client aborts as cases.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Kind of a proxy process that was never announced.
@@ -551,6 +553,12 @@ impl Correlator {
         facts.peer = Some(locals::peer_half(exchange, &self.reasons));
         self.locals.attach_process_end(&mut facts);
         let backend_first = facts.backend_ended_first() || exchange.cause == Cause::Status;
+        // No timeout of a proxy is that short: its own client left.
+        let soon = facts.waited_ns().is_none_or(|ns| ns < PATIENCE_NS);
+        if !backend_first && soon {
+            self.counters.client_aborts += 1;
+            return None;
+        }
         let draft = Draft {
             outcome: match exchange.cause {
                 Cause::Status => Outcome::ErrorResponse,
