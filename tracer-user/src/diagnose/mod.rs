@@ -117,7 +117,7 @@ impl Context<'_> {
         let case = self.case;
         (self.attempt.is_none()
             && !case.taken_up
-            && case.view == View::Proxy
+            && case.seen_from == SeenFrom::Proxy
             && case.outcome == Outcome::ErrorResponse)
             .then_some(case)
     }
