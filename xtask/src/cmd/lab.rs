@@ -17,7 +17,7 @@ use super::setup::{self, Purpose};
 /// Options of `lab`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these rows of the catalogue, e.g. E15,E18
+    /// Only these rows of the catalogue, e.g. E15,E18; `controls` stands for the healthy traffic
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     only: Vec<String>,
     /// Only these proxies

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             status(cargo().args(["test", "--workspace", "--no-fail-fast"]))
         }),
         check("live tests", || live(args.no_live)),
+        check("fault lab, short", || fault_lab(args.no_live)),
     ]
     .into();
 
@@ -199,6 +200,24 @@ fn live(unwanted: bool) -> anyhow::Result<Outcome> {
                 "--test-threads=1",
             ])
             .env("WHY502_LIVE", "1"),
+    )
+}
+
+/// How often the verdicts are right, with real failures; in a process of its own, because it leaves
+/// this one's namespaces.
+fn fault_lab(unwanted: bool) -> anyhow::Result<Outcome> {
+    if unwanted {
+        return Ok(Outcome::Skipped("left out by --no-live".into()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Outcome::Skipped(
+            "not root: no failure was made for real".into(),
+        ));
+    }
+    status(
+        Command::new(env::current_exe()?)
+            .args(["lab", "--short"])
+            .env("WHY502_BIN", paths::why502()),
     )
 }
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -38,6 +38,9 @@ use super::scratch;
 
 /// The hidden command that runs [`backend`].
 pub const BACKEND_COMMAND: &str = "lab-backend";
+
+/// What stands for the healthy traffic where rows are chosen.
+const CONTROLS: &str = "controls";
 
 /// Requests that each proxy works on at a time.
 const AT_ONCE: usize = 6;
@@ -103,11 +106,12 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         repeat: options.repeat.unwrap_or(if options.short { 2 } else { 20 }),
     };
     for id in &options.only {
-        ensure!(table::knows(id), "the lab has no row {id}");
+        let known = table::knows(id) || id == CONTROLS;
+        ensure!(known, "the lab has no row {id}");
     }
     let trials = choice.trials(table::ROWS);
     ensure!(
-        !trials.is_empty(),
+        !trials.is_empty() || choice.wants_controls(),
         "these proxies cannot show these rows: see the table in docs/lab.md"
     );
     let kinds: Vec<Kind> = Kind::ALL
@@ -185,7 +189,7 @@ fn run_controls(
     seed: u64,
     stop: &Stop,
 ) -> Result<Vec<Ran>> {
-    if !choice.only.is_empty() {
+    if !choice.wants_controls() {
         return Ok(Vec::new());
     }
     let size = if choice.short { 400 } else { 22_000 };
@@ -199,7 +203,13 @@ fn run_controls(
                 break;
             }
             let seed = Seed::new(seed).split(number as u64 ^ 0xC0);
+            let started = Instant::now();
             let (exchanges, result) = control.run(world, kind, size, seed, &told);
+            let took = started.elapsed();
+            if took > Duration::from_secs(20) {
+                let (name, kind) = (control.name, kind.name());
+                eprintln!("lab: {name} with {kind} took {} s", took.as_secs());
+            }
             let ran = Ran {
                 hostile: control.hostile,
                 result: tally::Control {
@@ -488,7 +498,7 @@ struct Progress {
     what: &'static str,
     total: usize,
     terminal: bool,
-    started: std::time::Instant,
+    started: Instant,
     said: Duration,
 }
 
@@ -498,7 +508,7 @@ impl Progress {
             what,
             total,
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()),
-            started: std::time::Instant::now(),
+            started: Instant::now(),
             said: Duration::ZERO,
         }
     }

@@ -132,8 +132,10 @@ pub(super) enum Way {
     MtuResponse,
     /// Large packets vanish, and ICMP says so: TCP copes.
     MtuTold,
-    /// Nearly all packets of an established connection are lost.
-    Lossy,
+    /// Nearly all packets with a request are lost.
+    LossyRequest,
+    /// Nearly all packets with a response are lost.
+    LossyResponse,
     /// The router resets a connection when the request comes.
     Reset,
     /// To a backend to which only one connection is allowed.
@@ -159,7 +161,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Fresh,
         Self::Pooled,
         Self::Refused,
@@ -171,7 +173,8 @@ impl Way {
         Self::MtuRequest,
         Self::MtuResponse,
         Self::MtuTold,
-        Self::Lossy,
+        Self::LossyRequest,
+        Self::LossyResponse,
         Self::Reset,
         Self::Crowded,
         Self::Down,
@@ -223,7 +226,8 @@ impl Way {
             Self::MtuRequest => "mtu_request",
             Self::MtuResponse => "mtu_response",
             Self::MtuTold => "mtu_told",
-            Self::Lossy => "lossy",
+            Self::LossyRequest => "lossy_request",
+            Self::LossyResponse => "lossy_response",
             Self::Reset => "reset",
             Self::Crowded => "crowded",
             Self::Down => "down",
@@ -380,6 +384,11 @@ impl Choice {
 
     pub(super) fn wants_row(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|one| one.eq_ignore_ascii_case(id))
+    }
+
+    /// Is healthy traffic wanted?
+    pub(super) fn wants_controls(&self) -> bool {
+        self.wants_row(super::CONTROLS)
     }
 
     /// The trials, in the order of the table.

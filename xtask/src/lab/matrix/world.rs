@@ -40,12 +40,14 @@ const MTU_REQUEST: u8 = 5;
 const MTU_RESPONSE: u8 = 6;
 /// Large packets to it and from it are refused with a word.
 const MTU_TOLD: u8 = 7;
-/// Most packets are lost.
-const LOSSY: u8 = 8;
+/// Most packets with a request are lost.
+const LOSSY_REQUEST: u8 = 8;
+/// Most packets with a response are lost.
+const LOSSY_RESPONSE: u8 = 10;
 /// Requests are answered with a reset.
 const RESET: u8 = 9;
 /// The last of them.
-const LAST: u8 = 9;
+const LAST: u8 = 10;
 /// Nobody in the proxies' own network.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 99);
 /// The port of the backend that all share.
@@ -91,8 +93,8 @@ table inet lab {{
     ip saddr . tcp sport @refused reject with tcp reset
     ip daddr {BACKEND_NET}.{BLACK_HOLE} drop
     ip daddr {BACKEND_NET}.{UNREACHABLE} reject with icmp type host-unreachable
-    ip daddr {BACKEND_NET}.{LOSSY} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
-    ip saddr {BACKEND_NET}.{LOSSY} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
+    ip daddr {BACKEND_NET}.{LOSSY_REQUEST} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
+    ip saddr {BACKEND_NET}.{LOSSY_RESPONSE} tcp flags & (syn | rst) == 0 meta length > 100 numgen random mod 100 < 95 drop
     ip daddr {BACKEND_NET}.{RESET} tcp flags & (syn | fin | rst) == 0 meta length > 100 reject with tcp reset
   }}
   chain output {{
@@ -221,7 +223,8 @@ impl World {
                     Way::MtuRequest => at(MTU_REQUEST, SHARED_PORT),
                     Way::MtuResponse => at(MTU_RESPONSE, SHARED_PORT),
                     Way::MtuTold => at(MTU_TOLD, SHARED_PORT),
-                    Way::Lossy => at(LOSSY, SHARED_PORT),
+                    Way::LossyRequest => at(LOSSY_REQUEST, SHARED_PORT),
+                    Way::LossyResponse => at(LOSSY_RESPONSE, SHARED_PORT),
                     Way::Reset => at(RESET, SHARED_PORT),
                     Way::Kept | Way::Unkept | Way::KeptShortly | Way::Checked | Way::Upgrade => {
                         at(BACKEND, HEALTHY_PORT)

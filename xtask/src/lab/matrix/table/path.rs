@@ -77,14 +77,25 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "E34",
-        variants: &[Variant {
-            name: "lossy",
-            way: Way::Lossy,
-            local: LOSS,
-            remote: LOSS,
-            marks: TIMEOUT_MARKS,
-            ..BASE
-        }],
+        variants: &[
+            Variant {
+                name: "request",
+                way: Way::LossyRequest,
+                local: LOSS,
+                remote: LOSS,
+                marks: TIMEOUT_MARKS,
+                ..BASE
+            },
+            Variant {
+                name: "response",
+                way: Way::LossyResponse,
+                local: LOSS,
+                // What another host sends and nobody gets leaves no trace here.
+                remote: Expect::Rule(&["packet-loss", "response-timeout"]),
+                marks: TIMEOUT_MARKS,
+                ..BASE
+            },
+        ],
     },
     Row {
         id: "E35",
