@@ -338,12 +338,12 @@ fn perform_all(world: &World, trials: Vec<Trial>, seed: u64, stop: &Stop) -> Res
                 break;
             };
             let mut seed = chance.split(number as u64);
-            let mut result = trial::perform(world, trial, &mut seed);
-            for _ in 1..ATTEMPTS {
-                if result.void.is_none() {
+            let mut result = trial::perform(world, trial, 0, &mut seed);
+            for number in 1..ATTEMPTS {
+                if result.void.is_none() || stop.told() {
                     break;
                 }
-                result = trial::perform(world, trial, &mut seed);
+                result = trial::perform(world, trial, number, &mut seed);
             }
             done.lock()
                 .unwrap_or_else(PoisonError::into_inner)

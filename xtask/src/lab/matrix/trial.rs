@@ -44,9 +44,13 @@ struct Asked {
     reply: Option<Reply>,
 }
 
-/// Makes one request fail.
-pub(super) fn perform(world: &World, trial: Trial, seed: &mut Seed) -> Done {
-    let path = format!("/{}/{trial}", trial.variant.make.fault().0);
+/// Makes one request fail. Each attempt has a path of its own.
+pub(super) fn perform(world: &World, trial: Trial, number: usize, seed: &mut Seed) -> Done {
+    let again = match number {
+        0 => String::new(),
+        number => format!("-again{number}"),
+    };
+    let path = format!("/{}/{trial}{again}", trial.variant.make.fault().0);
     match attempt(world, &trial, &path, seed) {
         Ok(asked) => Done {
             trial,
