@@ -1,9 +1,10 @@
 //! Ways through the proxies to backends that speak something else than plain HTTP/1.1, or to which
 //! the proxies do.
 
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -23,8 +24,7 @@ pub(super) struct Door {
     from: From,
     /// What is behind it.
     to: To,
-    /// Are connections kept? Then there are several of it, each with a backend of its own, and a
-    /// trial has one for itself.
+    /// Are connections kept? Then each copy of it has a backend of its own.
     pub(super) pooled: bool,
 }
 
@@ -46,6 +46,7 @@ enum To {
     Reset,
     Alert(u8),
     Text400,
+    TextGo,
     Banner,
     Deaf,
     Mute,
@@ -53,6 +54,8 @@ enum To {
     Server(Setup),
     /// `openssl s_server`: what a TLS server on OpenSSL does with what is no hello.
     Openssl,
+    /// NGINX, which answers what is no hello with an error page.
+    Nginx,
 }
 
 const GOOD: Setup = Setup {
@@ -149,10 +152,25 @@ pub(super) const DOORS: &[Door] = &[
         ..raw("plain_to_openssl", To::Openssl)
     },
     Door {
+        from: From::Plain,
+        ..raw("plain_to_nginx", To::Nginx)
+    },
+    Door {
+        from: From::Plain,
+        ..raw("plain_to_go", To::TextGo)
+    },
+    Door {
         from: From::Http2,
         ..raw("h2_to_text", To::Text400)
     },
 ];
+
+/// What a server of plain HTTP says to a ClientHello.
+const TEXT_400: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+                        Content-Length: 12\r\nConnection: close\r\n\r\nbad request\n";
+/// What a TLS server in Go says to plain HTTP (net/http, `tlsRecordHeaderLooksLikeHTTP`).
+const TEXT_GO: &str =
+    "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// The door of that name; the table's tests make sure that there is one.
 pub(super) fn door(name: &str) -> Option<&'static Door> {
@@ -162,6 +180,7 @@ pub(super) fn door(name: &str) -> Option<&'static Door> {
 /// What opens doors.
 pub(super) struct Keys {
     authority: Authority,
+    directory: PathBuf,
     trusted: PathBuf,
     server: (PathBuf, PathBuf),
 }
@@ -178,6 +197,7 @@ impl Keys {
     pub(super) fn new(directory: &Path) -> Result<Self> {
         let authority = Authority::new().context("cannot make certificates")?;
         Ok(Self {
+            directory: directory.to_path_buf(),
             trusted: authority.write(directory)?,
             server: authority.write_server(directory)?,
             authority,
@@ -207,7 +227,8 @@ impl Keys {
             To::Fin => Answer::Fin,
             To::Reset => Answer::Reset,
             To::Alert(number) => Answer::Alert(number),
-            To::Text400 => Answer::Text400,
+            To::Text400 => Answer::Text(TEXT_400),
+            To::TextGo => Answer::Text(TEXT_GO),
             To::Banner => Answer::Banner,
             To::Deaf => Answer::Deaf,
             To::Mute => Answer::Mute,
@@ -220,6 +241,11 @@ impl Keys {
             To::Openssl => {
                 let (certificate, key) = self.server.clone();
                 let running = backends.run(move || openssl(addr, &certificate, &key))?;
+                return Ok(Behind::Program { _running: running });
+            }
+            To::Nginx => {
+                let (directory, files) = (self.directory.clone(), self.server.clone());
+                let running = backends.run(move || nginx(addr, &directory, &files))?;
                 return Ok(Behind::Program { _running: running });
             }
         };
@@ -239,10 +265,42 @@ fn openssl(addr: SocketAddr, certificate: &Path, key: &Path) -> Result<Running> 
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let running = Running::start(&mut command)?;
+    listening(&mut command, addr)
+}
+
+fn nginx(addr: SocketAddr, directory: &Path, files: &(PathBuf, PathBuf)) -> Result<Running> {
+    let program = find_program("nginx").context("nginx is not installed")?;
+    let config = directory.join("tls-backend.conf");
+    let text = format!(
+        "user root; daemon off; worker_processes 1; pid {here}/tls-backend.pid;\n\
+         error_log {here}/tls-backend.log;\nevents {{ }}\nhttp {{\n  access_log off;\n  \
+         client_body_temp_path {here}/tls-body; proxy_temp_path {here}/tls-proxy;\n  \
+         fastcgi_temp_path {here}/tls-fastcgi; uwsgi_temp_path {here}/tls-uwsgi;\n  \
+         scgi_temp_path {here}/tls-scgi;\n  server {{ listen {addr} ssl; return 200 ok;\n    \
+         ssl_certificate {certificate}; ssl_certificate_key {key}; }}\n}}\n",
+        here = directory.display(),
+        certificate = files.0.display(),
+        key = files.1.display(),
+    );
+    fs::write(&config, text)?;
+    let mut command = bound(&program);
+    command
+        .arg("-p")
+        .arg(directory)
+        .arg("-c")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    listening(&mut command, addr)
+}
+
+/// Starts it and waits until it listens.
+fn listening(command: &mut Command, addr: SocketAddr) -> Result<Running> {
+    let running = Running::start(command)?;
     let up = wait_for(Duration::from_secs(5), || {
-        Ok(std::net::TcpStream::connect(addr).is_ok().then_some(()))
+        Ok(TcpStream::connect(addr).is_ok().then_some(()))
     })?;
-    up.context("openssl s_server does not listen")?;
+    up.with_context(|| format!("nothing listens on {addr}"))?;
     Ok(running)
 }

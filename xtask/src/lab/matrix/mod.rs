@@ -273,7 +273,8 @@ fn control_of<'c>(controls: &'c mut [Ran], case: &Value) -> Option<&'c mut Ran> 
 /// How the tracer is called.
 fn args(world: &World, view: View) -> Vec<String> {
     let status = match view {
-        View::Local | View::Remote => "500,502,503,504",
+        // Backends answer 400 to plain text on a TLS port, and 400 or 426 to a WebSocket.
+        View::Local | View::Remote => "400,426,500,502,503,504",
         View::Left => "499",
     };
     let mut args: Vec<String> = ["--role", "auto", "--status", status, "--format", "ndjson"]

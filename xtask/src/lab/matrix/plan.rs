@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::door::{DOORS, door};
+use super::door::DOORS;
 use crate::lab::proxy::Kind;
 
 /// One failure of the catalogue.
@@ -194,22 +194,22 @@ impl Way {
     }
 
     /// How many of it there are in each proxy.
-    pub(super) fn copies(self) -> usize {
+    pub(super) const fn copies(self) -> usize {
         match self {
             Self::Pooled => 4,
-            Self::Door(name) if door(name).is_some_and(|door| door.pooled) => 2,
+            Self::Door(_) => 2,
             Self::Mortal => 2,
             _ => 1,
         }
     }
 
     /// Is it for one trial at a time, with a backend of its own?
-    pub(super) fn exclusive(self) -> bool {
-        match self {
-            Self::Pooled | Self::Mortal | Self::Crowded | Self::Narrow => true,
-            Self::Door(name) => door(name).is_some_and(|door| door.pooled),
-            _ => false,
-        }
+    pub(super) const fn exclusive(self) -> bool {
+        // Doors: when one handshake fails, Envoy fails all requests that wait for that backend.
+        matches!(
+            self,
+            Self::Pooled | Self::Mortal | Self::Crowded | Self::Narrow | Self::Door(_)
+        )
     }
 
     /// The name of a copy.

@@ -28,8 +28,8 @@ pub enum Answer {
     Reset,
     /// Sends a fatal alert of that number (RFC 8446, 6) in the clear and closes.
     Alert(u8),
-    /// Says in plain text that this was no HTTP request, as servers of plain HTTP do, and closes.
-    Text400,
+    /// Sends this text and closes.
+    Text(&'static str),
     /// Speaks first, before anything was asked, in a language that is not HTTP.
     Banner,
     /// Reads nothing and says nothing.
@@ -119,7 +119,7 @@ async fn serve(mut stream: TcpStream, answer: Answer) {
         }
         Answer::Fin | Answer::Deaf | Answer::Mute | Answer::Banner => Vec::new(),
         Answer::Alert(number) => alert(*number).to_vec(),
-        Answer::Text400 => TEXT_400.as_bytes().to_vec(),
+        Answer::Text(text) => text.as_bytes().to_vec(),
         Answer::Part(config) => {
             let mut flight = first_flight(config, &first[..length]);
             flight.truncate(PART_OF_FLIGHT);
@@ -132,9 +132,6 @@ async fn serve(mut stream: TcpStream, answer: Answer) {
         let _ = tokio::time::timeout(SILENCE, until_closed).await;
     }
 }
-
-const TEXT_400: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-                        Content-Length: 12\r\nConnection: close\r\n\r\nbad request\n";
 
 /// A record of the type alert, level fatal (RFC 8446, 5.1 and 6).
 const fn alert(number: u8) -> [u8; 7] {
@@ -179,7 +176,7 @@ mod tests {
     #[test]
     fn answers() {
         assert_eq!(answered(Answer::Alert(40)), [21, 3, 3, 0, 2, 2, 40]);
-        assert!(answered(Answer::Text400).starts_with(b"HTTP/1.1 400 "));
+        assert!(answered(Answer::Text("HTTP/1.1 400 ")).starts_with(b"HTTP/1.1 400 "));
         assert!(answered(Answer::Banner).starts_with(b"220 "));
         for silent in [Answer::Fin, Answer::Reset, Answer::Deaf, Answer::Mute] {
             assert!(answered(silent).is_empty());

@@ -59,6 +59,8 @@ const REFUSED_OR_RESET: Expect = Expect::Rule(&["upgrade-refused", "rst-before-r
 /// Likewise for an error page.
 const REFUSED_OR_FAILED: Expect = Expect::Rule(&["upgrade-refused", "application-502"]);
 
+const ONLY_REFUSED: Expect = Expect::Rule(&["upgrade-refused"]);
+
 const fn upgrade(name: &'static str, fault: &'static str, rule: Expect) -> Variant {
     Variant {
         way: Way::Upgrade,
@@ -203,6 +205,8 @@ pub(super) const ROWS: &[Row] = &[
         variants: &[
             in_short(upgrade("fin", "fin", REFUSED)),
             upgrade("rst", "rst", REFUSED_OR_RESET),
+            in_short(upgrade("status400", "400", ONLY_REFUSED)),
+            upgrade("status426", "426", ONLY_REFUSED),
             in_short(upgrade("status503", "503", REFUSED_OR_FAILED)),
         ],
     },

@@ -32,6 +32,7 @@ const HIDDEN_ALERT: Expect = Expect::Rule(&[
     "tls-alert-from-backend",
     "tls-peer-closed",
     "fin-before-response",
+    "rst-before-response",
 ]);
 const LATE_ALERT_MARKS: Marks = Marks {
     nginx: &["alert certificate required"],
@@ -55,6 +56,14 @@ const TO_PLAIN_MARKS: Marks = Marks {
     haproxy: &[" 503 …SC"],
     envoy: &["WRONG_VERSION_NUMBER"],
     apache: &["\" 500 "],
+};
+
+/// The backend's page is passed on.
+const PAGE_MARKS: Marks = Marks {
+    nginx: &["\"status\":\"400\""],
+    haproxy: &[" 400 …----"],
+    envoy: &["via_upstream"],
+    apache: &["\" 400 "],
 };
 
 const SILENT_MARKS: Marks = Marks {
@@ -228,6 +237,8 @@ pub(super) const ROWS: &[Row] = &[
                     true,
                 )
             },
+            through("page", "plain_to_nginx", TO_TLS, PAGE_MARKS, true),
+            through("gopage", "plain_to_go", TO_TLS, PAGE_MARKS, false),
             // A close without a word has many causes, and nobody can see this one.
             through(
                 "close",
