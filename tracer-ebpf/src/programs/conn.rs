@@ -35,6 +35,17 @@ pub(crate) fn is_backend(pid_tgid: u64) -> bool {
         .is_some_and(|value| unsafe { *value } == PROCESS_BACKEND)
 }
 
+/// Traces the current process as a backend.
+#[inline(always)]
+pub(crate) fn trace_backend() -> u64 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if PROCESSES.insert(&tgid, &PROCESS_BACKEND, 0).is_err() {
+        count_loss(loss::PROCESS_TABLE);
+    }
+    pid_tgid
+}
+
 /// The process that reads a client's request owns the connection: a proxy, or a backend.
 #[inline(always)]
 pub(crate) fn note_owner(down: &mut ConnState) {

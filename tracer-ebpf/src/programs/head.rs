@@ -137,14 +137,38 @@ pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
     }
 }
 
-/// Status of the kept response; 0 if it has none.
+/// Longest interim head behind which a final one is looked for.
+const INTERIM_MAX: usize = 256;
+
+/// Status of the kept response, the final one if it comes right behind an interim one; 0 if it has
+/// none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
-    match HEADS.get_ptr_mut(&sk) {
-        Some(heads) => u32::from(status(region(heads, 1), len)),
-        None => 0,
+    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
+        return 0;
+    };
+    let region = region(heads, 1);
+    let first = status(region, len);
+    if !(100..200).contains(&first) || first == 101 {
+        return u32::from(first);
     }
+    let mut i = 12usize;
+    while i < INTERIM_MAX {
+        if i as u32 + 4 >= len {
+            break;
+        }
+        // SAFETY: `i` is below INTERIM_MAX, which is below HEAD_MAX by more than a status line.
+        let behind = unsafe { region.add(i) };
+        // SAFETY: as above.
+        if unsafe { behind.cast::<u32>().read_unaligned() } == u32::from_ne_bytes(*b"\r\n\r\n") {
+            // SAFETY: as above.
+            let second = status(unsafe { behind.add(4) }, len - i as u32 - 4);
+            return u32::from(if second == 0 { first } else { second });
+        }
+        i += 1;
+    }
+    u32::from(first)
 }
 
 /// Keeps the first bytes of the send of `total` bytes that the current call made.

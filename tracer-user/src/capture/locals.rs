@@ -175,8 +175,19 @@ impl Locals {
                 });
                 None
             }
-            ProcessEvent::Exec { .. }
-            | ProcessEvent::Listen { .. }
+            // The kernel traces whoever listens on a backend's port. It may be another service in
+            // another network namespace: then its halves meet no attempt.
+            ProcessEvent::Listen { pid, port } if !self.pids.contains_key(&pid) => {
+                let addr = *self.lost.keys().find(|addr| addr.port() == port)?;
+                self.lost.remove(&addr);
+                self.pids.insert(pid, addr);
+                Some(LocalBackend {
+                    addr,
+                    pids: vec![pid],
+                })
+            }
+            ProcessEvent::Listen { .. }
+            | ProcessEvent::Exec { .. }
             | ProcessEvent::OomVictim { .. } => None,
         }
     }

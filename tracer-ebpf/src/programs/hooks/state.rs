@@ -61,10 +61,13 @@ fn connect(sk: u64) {
 
 #[inline(always)]
 fn listen(sk: u64) {
-    let Some(pid_tgid) = conn::traced_thread() else {
-        return;
-    };
     let port = sock::local_port(sk);
+    let pid_tgid = match conn::traced_thread() {
+        Some(pid_tgid) => pid_tgid,
+        // A backend comes back as another process.
+        None if conn::is_backend_port(port) => conn::trace_backend(),
+        None => return,
+    };
     conn::add_listen_port(port, conn::is_backend(pid_tgid));
     emit::process(process::LISTEN, (pid_tgid >> 32) as u32, 0, port, 0);
 }

@@ -298,13 +298,18 @@ impl AttemptBuilder {
     }
 
     /// "Packet too big" came for this connection.
-    pub(crate) fn too_big(mut self, mtu: u32) -> Self {
+    pub(crate) fn too_big(self, mtu: u32) -> Self {
+        self.icmp(IcmpSays::TooBig { mtu })
+    }
+
+    /// An ICMP error came for this connection.
+    pub(crate) fn icmp(mut self, says: IcmpSays) -> Self {
         self.0.icmp.push(IcmpError {
             time_ns: at(1),
             from: [192, 0, 2, 254].into(),
             local: self.0.exchange.local,
             remote: self.0.exchange.remote,
-            says: IcmpSays::TooBig { mtu },
+            says,
         });
         self
     }

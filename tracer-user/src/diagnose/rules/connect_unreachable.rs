@@ -1,12 +1,15 @@
 //! No way to the backend.
 
+use std::net::IpAddr;
+
 use tracer_ebpf::flags;
 
 use crate::case::{EndedBy, How};
 use crate::diagnose::errno::{self, EHOSTUNREACH, ENETUNREACH};
 use crate::diagnose::evidence::{self, Fact, NEVER_SENT};
-use crate::diagnose::facts::Phase;
+use crate::diagnose::facts::{AttemptFacts, Phase};
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
+use crate::event::IcmpSays;
 
 pub(super) const RULE: Rule = Rule {
     id: "connect-unreachable",
@@ -89,7 +92,10 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let errno = [attempt.errno(), x.socket.soft_error]
         .into_iter()
         .flatten()
-        .find(|errno| matches!(*errno, EHOSTUNREACH | ENETUNREACH))?;
+        .find(|errno| matches!(*errno, EHOSTUNREACH | ENETUNREACH));
+    let Some(errno) = errno else {
+        return by_icmp(attempt);
+    };
     Some(Finding {
         ended_by: EndedBy::Network,
         how: How::Unreachable,
@@ -103,6 +109,47 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
             ),
         ],
     })
+}
+
+/// Where the error comes back within `connect`, it is handed over by the call and is gone from the
+/// socket: the ICMP message itself tells.
+fn by_icmp(attempt: &AttemptFacts) -> Option<Finding> {
+    let (error, code) = attempt.icmp.iter().find_map(|error| match error.says {
+        IcmpSays::Unreachable { code } => Some((error, code)),
+        IcmpSays::TooBig { .. } => None,
+    })?;
+    let x = &attempt.exchange;
+    // A reset says more than what somebody on the way says.
+    if x.times.reset_received.is_some() {
+        return None;
+    }
+    let says = format!(
+        "{} answered the SYN with ICMP \"destination unreachable\", code {code}{}",
+        error.from,
+        code_words(error.from, code)
+    );
+    Some(Finding {
+        ended_by: EndedBy::Network,
+        how: How::Unreachable,
+        what: format!("{} cannot be reached: {says}", x.remote),
+        delivery: NEVER_SENT.to_owned(),
+        facts: vec![evidence::first_end(attempt), Fact::new("icmp", says)],
+    })
+}
+
+/// Meaning of a code of ICMP type 3 (RFC 792, RFC 1812, 5.2.7.1) or of ICMPv6 type 1 (RFC 4443, 3.1).
+fn code_words(from: IpAddr, code: u8) -> &'static str {
+    match (from.is_ipv4(), code) {
+        (true, 0) => " (network)",
+        (true, 1) => " (host)",
+        (true, 3) => " (port)",
+        (true, 9 | 10 | 13) => " (prohibited by an administrator: a firewall rejects it)",
+        (false, 0) => " (no route)",
+        (false, 1) => " (prohibited by an administrator: a firewall rejects it)",
+        (false, 3) => " (address)",
+        (false, 4) => " (port)",
+        _ => "",
+    }
 }
 
 /// The kernel refused the attempt at once: no segment left the host, and no address is kept.
@@ -133,6 +180,11 @@ mod tests {
         let up = AttemptBuilder::connecting;
         expect(502, up().error(113, 3000).closed(3000), unreachable);
         expect(503, up().error(101, 0).closed(0), unreachable);
+        expect(
+            502,
+            up().closed(0).icmp(IcmpSays::Unreachable { code: 1 }),
+            unreachable,
+        );
         expect(
             502,
             up().closed(0).with(|x| {
