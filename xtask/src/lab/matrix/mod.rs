@@ -130,6 +130,7 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
     .filter_map(|(view, wanted)| wanted.then_some(view))
     .collect();
 
+    let started = Instant::now();
     let directory = scratch::private_directory()?;
     eprintln!(
         "lab: {} trials with {}, seed {}",
@@ -151,6 +152,10 @@ pub fn run(options: &Options, why502: &Path, stop: &Stop) -> Result<Option<Outco
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         captures.push((view, Capture::start(why502, &args, Output::Collect)?));
     }
+    let ready = started.elapsed().as_secs();
+    eprintln!("lab: everything runs and is traced after {ready} s");
+    world.introduce()?;
+    std::thread::sleep(Duration::from_secs(1));
     let done = perform_all(&world, trials, options.seed, stop)?;
     let controls = run_controls(&world, &choice, &kinds, options.seed, stop)?;
     if stop.told() {

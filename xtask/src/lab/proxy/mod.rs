@@ -326,6 +326,11 @@ impl Proxy {
         Some(open.front)
     }
 
+    /// Where it listens for its lanes.
+    pub fn lane_fronts(&self) -> impl Iterator<Item = SocketAddr> {
+        self.lanes.iter().map(|open| open.front)
+    }
+
     /// Process id of the (master) process.
     pub fn pid(&self) -> u32 {
         self.running.pid()
