@@ -219,6 +219,11 @@ fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64,
             // The handshake was no exchange.
             conn.flags &= !flags::HANDSHAKE;
             conn.exchange = 0;
+        } else if UPSTREAM && conn.status != 0 {
+            // HTTP/1.x answered something else, which so was not understood: what follows is no
+            // request, but a farewell (HTTP/2 GOAWAY).
+            conn.request_bytes += bytes;
+            return;
         } else if conn.flags & flags::TLS != 0 && bytes < TLS_ALERT_MAX {
             return;
         }

@@ -405,14 +405,29 @@ fn target_hash(region: *const u8, len: u32) -> u64 {
     (hash | 1) >> 1 | 1
 }
 
-/// The status of a response that begins `HTTP/1.x NNN`; 0 if it does not.
+/// The status of a response that begins `HTTP/1.x NNN`; 0 if it does not. Where a final head follows
+/// right behind `100 Continue`, its status counts.
 #[inline(always)]
 fn status(region: *const u8, len: u32) -> u16 {
-    if len < 12 {
+    const CONTINUE_LEN: usize = b"HTTP/1.1 100 Continue\r\n\r\n".len();
+    let first = status_at(region, 0, len);
+    if first != 100 {
+        return first;
+    }
+    match status_at(region, CONTINUE_LEN, len) {
+        0 => first,
+        last => last,
+    }
+}
+
+#[inline(always)]
+fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
+    if len < at as u32 + 12 {
         return 0;
     }
     // SAFETY: within the region (HEAD_MAX bytes).
     unsafe {
+        let region = region.add(at);
         let first = region.cast::<u64>().read_unaligned();
         let wanted = u64::from_ne_bytes(*b"HTTP/1.\0");
         let mask = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);

@@ -147,7 +147,8 @@ pub(super) fn reset_reason(attempt: &AttemptFacts) -> Option<Fact> {
 /// Request bytes that lay unread at the backend when its side ended.
 pub(super) fn request_unread(attempt: &AttemptFacts) -> Option<Fact> {
     let half = attempt.peer.as_ref().filter(|half| !half.late_request)?;
-    if !half.request_read {
+    // What was answered had been read, by a thread that was not seen.
+    if !half.request_read && attempt.exchange.response_bytes == 0 {
         let unread = half.unread.filter(|bytes| *bytes > 0);
         let unread = unread.unwrap_or(u32::try_from(attempt.exchange.request_bytes).ok()?);
         return Some(Fact::new(

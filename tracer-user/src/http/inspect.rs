@@ -205,7 +205,7 @@ pub fn inspect_response(bytes: &[u8], received: u64, head_request: bool) -> Resp
             facts.head = Head::Whole {
                 len: head_len as u64,
             };
-            facts.fault = odd_value(&bytes[..head_len]);
+            facts.fault = odd_version(head.version).or_else(|| odd_value(&bytes[..head_len]));
             facts.framing = framing(head.headers);
             let status = head.status.unwrap_or(0);
             body(
@@ -297,6 +297,16 @@ fn fault(bytes: &[u8], offset: usize) -> Fault {
         offset: offset as u64,
         kind,
     }
+}
+
+/// A major version other than 1: HTTP/2 and later have no status line.
+fn odd_version(version: Option<&[u8]>) -> Option<Fault> {
+    const MAJOR: usize = b"HTTP/".len();
+    let major = *version?.get(MAJOR)?;
+    (major != b'1').then_some(Fault {
+        offset: MAJOR as u64,
+        kind: FaultKind::StatusLine,
+    })
 }
 
 /// A control character where a complete head has a value.
@@ -435,6 +445,16 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nA:\tb\r\n\r\n",
                 (Head::Whole { len: 25 }, None),
+            ),
+            (
+                "HTTP/9.9 200 OK\r\n\r\n",
+                (
+                    Head::Whole { len: 19 },
+                    Some(Fault {
+                        offset: 5,
+                        kind: FaultKind::StatusLine,
+                    }),
+                ),
             ),
             ("HTTP/1.1 100 Continue\r\n\r\n", (Head::Absent, None)),
             ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2", (Head::Cut, None)),

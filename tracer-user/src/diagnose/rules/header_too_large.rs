@@ -129,6 +129,30 @@ fn limit(proxy: &ProxyKind, read: u64, fields: u32) -> Option<String> {
     }
 }
 
+/// Fewer lines than this among the kept bytes say nothing about the rest.
+const FIELDS_SAMPLE: u32 = 20;
+
+/// The head is short in bytes, but its lines are so short that the rest most likely holds more of them
+/// than the proxy takes.
+fn too_many_lines(context: &Context<'_>, attempt: &AttemptFacts) -> Option<Fact> {
+    let response = &attempt.response;
+    let limited = matches!(context.case.proxy, ProxyKind::Haproxy | ProxyKind::Envoy);
+    if !limited || response.fields < FIELDS_SAMPLE || response.kept == 0 {
+        return None;
+    }
+    let lines = u64::from(response.fields) * attempt.exchange.response_bytes / response.kept;
+    (lines > u64::from(FIELDS_MAX)).then(|| {
+        Fact::inferred(
+            "header-lines",
+            format!(
+                "the first {} hold {} header lines, so all of it holds about {lines}, and the default limit is {FIELDS_MAX}",
+                words::bytes(response.kept),
+                response.fields
+            ),
+        )
+    })
+}
+
 /// The proxy stopped reading before the backend's end.
 fn stopped_reading(attempt: &AttemptFacts) -> bool {
     attempt.exchange.times.end_read.is_none() && attempt.exchange.times.reset_received.is_none()
@@ -142,7 +166,10 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     }
     let refusal = refusal(context)?;
-    let limit = limit(&context.case.proxy, x.response_bytes, response.fields)?;
+    let limit = limit(&context.case.proxy, x.response_bytes, response.fields);
+    let by_count = limit.is_none().then(|| too_many_lines(context, attempt));
+    let by_count = by_count.flatten();
+    let limit = limit.or_else(|| Some(by_count.as_ref()?.text().to_owned()))?;
     let unread = u64::from(x.socket.unread.unwrap_or(0));
     let more = if unread > 0 {
         format!(", {} more unread", words::bytes(unread))
@@ -160,6 +187,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         ),
         Fact::new("refused", refusal.text()),
     ];
+    facts.extend(by_count);
     facts.extend(evidence::our_reset(attempt));
     facts.extend(evidence::unread(attempt));
     Some(Finding {
@@ -179,7 +207,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{EndedBy, How};
+    use crate::case::{Confidence, EndedBy, How};
     use crate::diagnose::testing::{AttemptBuilder, at, case};
     use crate::diagnose::{Progress, ending, judge};
 
@@ -215,6 +243,22 @@ mod tests {
                 assert_eq!(ending(&facts, 0), (EndedBy::Proxy, How::Reset));
                 assert!(verdict.evidence[0].text.contains("3000 bytes more unread"));
             }
+        }
+    }
+
+    #[test]
+    fn many_short_lines_are_a_guess() {
+        let head = format!("HTTP/1.1 200 OK\r\n{}", "x: 1\r\n".repeat(60));
+        for (more, want) in [
+            (1000, ("header-too-large", Confidence::Weak)),
+            (10, ("unexplained", Confidence::None)),
+        ] {
+            let attempt = AttemptBuilder::sent()
+                .answered(&head, more)
+                .progress(Progress::Opaque)
+                .closed(6);
+            let verdict = judge(&case(ProxyKind::Haproxy, 502, vec![attempt.build()]));
+            assert_eq!((verdict.rule, verdict.confidence), want);
         }
     }
 

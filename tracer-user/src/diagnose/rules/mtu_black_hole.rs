@@ -131,6 +131,12 @@ fn response_side(attempt: &AttemptFacts) -> Option<Vec<Fact>> {
     let x = &attempt.exchange;
     let behind = x.socket.out_of_order.filter(|count| *count > 0)?;
     let mss = attempt.mss()?;
+    // Small segments of ours were lost: then size is not what matters.
+    if x.retransmitted.is_some_and(|segment| {
+        segment.times >= RESENT_MIN && segment.len.saturating_add(OPTIONS) < mss
+    }) {
+        return None;
+    }
     let in_order = x.response_bytes + u64::from(x.socket.unread.unwrap_or(0));
     (in_order < u64::from(mss)).then(|| {
         vec![Fact::new(
@@ -248,6 +254,12 @@ mod tests {
             504,
             waiting(0),
             ("response-timeout", EndedBy::Proxy, How::Timeout),
+        );
+        // The small request had been lost as well.
+        expect(
+            504,
+            waiting(1).resent(200, 3),
+            ("packet-loss", EndedBy::Proxy, How::Timeout),
         );
         // The backend ended it: nobody waited.
         expect(

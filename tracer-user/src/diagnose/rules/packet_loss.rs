@@ -78,14 +78,34 @@ pub(super) const RULE: Rule = Rule {
 /// Fewer retransmissions of the same segment are ordinary.
 const RESENT_MIN: u32 = 2;
 
-/// What shows that packets were lost for good.
+/// Time from the request to its last retransmission, and to the end, ns.
+fn retransmitting(attempt: &AttemptFacts) -> Option<(u64, u64)> {
+    let times = &attempt.exchange.times;
+    let taken = times.retransmit_last?.checked_sub(times.request_start?)?;
+    Some((taken, attempt.waited_ns()?))
+}
+
+/// What shows that packets were lost, and that the loss took the time.
 fn lost(attempt: &AttemptFacts) -> Option<Fact> {
     let x = &attempt.exchange;
-    let resent = x
-        .retransmitted
-        .is_some_and(|segment| segment.times >= RESENT_MIN);
-    if resent && attempt.request_unacked().is_some_and(|unacked| unacked > 0) {
-        return evidence::resent(attempt);
+    if x.retransmitted
+        .is_some_and(|segment| segment.times >= RESENT_MIN)
+    {
+        if attempt.request_unacked().is_some_and(|unacked| unacked > 0) {
+            return evidence::resent(attempt);
+        }
+        if let Some((taken, waited)) = retransmitting(attempt)
+            && taken >= waited / 2
+        {
+            return Some(Fact::new(
+                "retransmission-took-the-time",
+                format!(
+                    "retransmitting the request took {} of the {} that the proxy waited",
+                    words::duration(taken),
+                    words::duration(waited)
+                ),
+            ));
+        }
     }
     let behind = x.socket.out_of_order.filter(|count| *count > 0)?;
     Some(Fact::new(
@@ -132,7 +152,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use crate::case::{EndedBy, How};
-    use crate::diagnose::testing::{AttemptBuilder, case, expect};
+    use crate::diagnose::testing::{AttemptBuilder, at, case, expect};
     use crate::diagnose::{Progress, judge};
     use crate::event::ProxyKind;
 
@@ -149,6 +169,19 @@ mod tests {
         expect(
             504,
             AttemptBuilder::sent().closed(3000).resent(100, 3),
+            ("response-timeout", EndedBy::Proxy, How::Timeout),
+        );
+        // It got through at last, when most of the time was over.
+        let late = |ms| {
+            AttemptBuilder::sent()
+                .closed(2000)
+                .resent(100, 3)
+                .with(|x| x.times.retransmit_last = Some(at(ms)))
+        };
+        expect(504, late(1660), lost);
+        expect(
+            504,
+            late(600),
             ("response-timeout", EndedBy::Proxy, How::Timeout),
         );
         // In the body, after full segments.

@@ -80,35 +80,37 @@ const ONE_READ: u64 = 8192;
 /// What shows that the backend did not take all of the request.
 fn proof(attempt: &AttemptFacts) -> Option<Fact> {
     let x = &attempt.exchange;
-    let has_body = attempt.asked.chunked || attempt.asked.content_length.is_some_and(|n| n > 0);
+    // Its head may not have been kept whole; no head is as long as that.
+    let has_body = attempt.asked.chunked
+        || attempt.asked.content_length.is_some_and(|n| n > 0)
+        || x.request_bytes > ONE_READ;
     if !has_body {
         return None;
     }
-    if let Some(total) = attempt.asked.total() {
-        if x.request_bytes < total {
-            return Some(Fact::new(
-                "request-incomplete",
-                format!(
-                    "{} of a request of {} had been sent",
-                    x.request_bytes,
-                    words::bytes(total)
-                ),
-            ));
-        }
-        let acked = attempt
-            .request_unacked()
-            .map(|unacked| x.request_bytes - unacked);
-        if let Some(acked) = acked.filter(|acked| *acked > 0 && *acked < total)
-            && total > ONE_READ
-        {
-            return Some(Fact::new(
-                "request-unacknowledged",
-                format!(
-                    "{acked} of a request of {} had been acknowledged",
-                    words::bytes(total)
-                ),
-            ));
-        }
+    let declared = attempt.asked.total();
+    if let Some(total) = declared.filter(|total| x.request_bytes < *total) {
+        return Some(Fact::new(
+            "request-incomplete",
+            format!(
+                "{} of a request of {} had been sent",
+                x.request_bytes,
+                words::bytes(total)
+            ),
+        ));
+    }
+    let acked = attempt
+        .request_unacked()
+        .map(|unacked| x.request_bytes - unacked);
+    if let Some(acked) = acked.filter(|acked| *acked > 0 && *acked < x.request_bytes)
+        && x.request_bytes > ONE_READ
+    {
+        return Some(Fact::new(
+            "request-unacknowledged",
+            format!(
+                "{acked} of {} of the request so far had been acknowledged",
+                words::bytes(x.request_bytes)
+            ),
+        ));
     }
     if let Some(errno @ (EPIPE | ECONNRESET)) = x.send_errno
         && attempt.any_acked() == Some(true)
@@ -224,6 +226,23 @@ mod tests {
                 .reason("TCP_ABORT_ON_CLOSE")
                 .closed(3),
             rst,
+        );
+    }
+
+    #[test]
+    fn a_long_request_has_a_body() {
+        let attempt = AttemptBuilder::sent()
+            .with(|x| {
+                x.request_bytes = 800_000;
+                x.socket.unacked = Some(600_000);
+            })
+            .seq(200_000, 800_000)
+            .reset(3)
+            .closed(3);
+        expect(
+            502,
+            attempt,
+            ("request-body-rejected", EndedBy::Backend, How::Reset),
         );
     }
 
