@@ -8,6 +8,10 @@ pub const ABSENT: u32 = u32::MAX;
 /// to serve it, when nothing better ties them.
 pub const LINK_WINDOW_NS: u64 = 20_000_000;
 
+/// The same for a program that reads a batch of requests first: its timers connect too (health checks),
+/// and each connect that is none of a request's puts those behind it out of order.
+pub const LINK_WINDOW_BATCH_NS: u64 = 5_000_000;
+
 /// Value in the process table: an event loop reads a batch of requests first and works on them one by
 /// one afterwards (HAProxy).
 pub const PROCESS_BATCHES: u32 = 0;

@@ -14,6 +14,10 @@ use super::{
     sock, stats,
 };
 
+/// Fewer bytes than this from a TLS server are its close_notify (24 or 31 bytes with the usual ciphers)
+/// and no HTTP response.
+const TLS_ANSWER_MIN: u64 = 40;
+
 /// Did the peer end the connection, or the kernel give it up?
 #[inline(always)]
 fn peer_ended(conn: &ConnState) -> bool {
@@ -142,6 +146,9 @@ fn backend_over(sk: u64, conn: &mut ConnState) {
     let cut = if conn.exchange == 0 {
         // Bytes came that no thread has read.
         sock::payload_so_far(sk) > 0
+    } else if conn.flags & flags::TLS != 0 {
+        // A goodbye is no answer.
+        conn.response_bytes < TLS_ANSWER_MIN
     } else if conn.flags & flags::OPAQUE != 0 {
         conn.response_bytes == 0
     } else {
@@ -175,8 +182,11 @@ fn peer_left_waiting(conn: &ConnState) -> bool {
 /// We reset a connection. On a backend's whose side is closed, that answers data which came too late.
 #[inline(always)]
 pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
+    // Or it closes for good, after its FIN, with bytes unread that came in between. (A FIN of the
+    // peer's counts as one.)
+    let late = answers_segment || conn.flags & flags::OVER != 0 && sock::unread(sk) > 1;
     if conn.flags & flags::BACKEND != 0
-        && answers_segment
+        && late
         && conn.closed_ns != 0
         && conn.flags & (flags::REPORTED | flags::LATE_REQUEST) == 0
     {

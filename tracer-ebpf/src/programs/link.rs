@@ -6,8 +6,8 @@
 //! bytes: there only time and order can tell.
 
 use tracer_ebpf::{
-    ConnState, LinkHow,
-    load::{LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE},
+    ConnState, LinkHow, flags,
+    load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE},
 };
 
 use super::conn;
@@ -139,8 +139,13 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
             tie(sk, &failed, LinkHow::LastRead, now);
             return 1;
         }
+        let window = if newest {
+            LINK_WINDOW_NS
+        } else {
+            LINK_WINDOW_BATCH_NS
+        };
         choose(thread, |recent, found| {
-            recent.taken == 0 && !(newest && found) && pending(recent, now, LINK_WINDOW_NS)
+            recent.taken == 0 && !(newest && found) && pending(recent, now, window)
         });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
@@ -195,6 +200,9 @@ unsafe fn take(thread: *mut Thread, sk: u64, how: LinkHow, now: u64) -> u32 {
 #[inline(always)]
 fn tie(sk: u64, recent: &Recent, how: LinkHow, now: u64) {
     let Some(up) = conn::get(sk) else { return };
+    if how as u8 == LinkHow::LastRead as u8 && is_served(recent) {
+        return;
+    }
     up.link = recent.conn;
     up.link_exchange = recent.exchange;
     up.link_ns = now;
@@ -204,6 +212,26 @@ fn tie(sk: u64, recent: &Recent, how: LinkHow, now: u64) {
         down.link_ns = now;
         down.link_exchange = up.exchange;
         down.link_how = up.link_how;
+    }
+}
+
+/// Is a backend connection, found by the request's target, still at work on this request? Then a connect
+/// is not for it.
+#[inline(always)]
+fn is_served(recent: &Recent) -> bool {
+    let Some(down) = conn::get(recent.conn.sk) else {
+        return false;
+    };
+    if down.link_how != LinkHow::SameTarget as u8 {
+        return false;
+    }
+    match conn::get(down.link.sk) {
+        Some(up) => {
+            up.key.generation == down.link.generation
+                && up.link.sk == down.key.sk
+                && up.flags & (flags::REPORTED | flags::OVER) == 0
+        }
+        None => false,
     }
 }
 

@@ -155,6 +155,14 @@ impl Locals {
     }
 }
 
+/// Was anything read? A process that is traced since a moment ago may have read before.
+fn was_read(x: &Exchange) -> bool {
+    match (x.socket.unread, x.socket.bytes_received) {
+        (Some(unread), Some(received)) if x.exchange == 0 => u64::from(unread) < received,
+        _ => x.exchange > 0,
+    }
+}
+
 /// Did the process end at most `ns` before that moment?
 fn is_within(ended: &ProcessEnd, moment: MonoNs, ns: u64) -> bool {
     ended.at_ns <= moment.saturating_add(SLACK_NS) && ended.at_ns.saturating_add(ns) >= moment
@@ -165,7 +173,7 @@ pub(super) fn peer_half(x: &Exchange, reasons: &Reasons) -> PeerHalf {
     PeerHalf {
         pid: x.pid,
         unread: x.socket.unread,
-        request_read: x.exchange > 0 && !mirror::is_late(x),
+        request_read: was_read(x) && !mirror::is_late(x),
         closed_ns: x.times.closed,
         reset_reason: x
             .reset_sent_reason
