@@ -1,6 +1,8 @@
 //! Traffic in which nothing fails, of every kind that looks a little like failure: any case about it
 //! is a false alarm. And input that is hostile, which must neither stop the tracer nor make it lie.
 
+mod tls;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -47,6 +49,9 @@ pub(super) static CONTROLS: &[Control] = &[
     control("checked", CHECKING, checked),
     control("clientleaves", ALL, client_leaves),
     control("websocket", ALL, web_socket),
+    control("tlskept", ALL, tls::kept),
+    control("tlsfresh", ALL, tls::fresh),
+    control("tlstrims", ALL, tls::backend_trims),
     control("backendstops", ALL, backend_stops),
     hostile("nulbytes", nul_bytes),
     hostile("manyheaders", many_headers),
