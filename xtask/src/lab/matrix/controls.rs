@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
-use super::plan::Way;
+use super::plan::{Place, Way};
 use super::seed::Seed;
 use super::world::{KEEP_MS, World};
 use crate::lab::client::{Client, Reply, ReplyEnd, Request};
@@ -476,7 +476,7 @@ fn crowd(site: &Site<'_>) -> Result<()> {
 
 /// The proxy loads its configuration again under load, gracefully.
 fn reload(site: &Site<'_>) -> Result<()> {
-    let proxy = site.world.proxy(site.kind)?;
+    let proxy = site.world.proxy(site.kind, Place::Main)?;
     let signal = match site.kind {
         Kind::Apache => Signal::USR1,
         Kind::Nginx | Kind::Haproxy | Kind::Envoy => Signal::HUP,

@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use self::judge::{Verdict, judge};
-use self::plan::{Choice, Trial, View, Way};
+use self::plan::{Choice, Place, Trial, View};
 use self::seed::Seed;
 use self::tally::Tally;
 use self::trial::Done;
@@ -390,7 +390,7 @@ fn conclude(
     done: &[Done],
     mut controls: Vec<Ran>,
     ends: &[(View, Ended)],
-    logs: &BTreeMap<(Kind, bool), Logs>,
+    logs: &BTreeMap<(Kind, Place), Logs>,
 ) -> Result<Outcome> {
     let mut tally = Tally::default();
     let mut stray = 0;
@@ -419,7 +419,7 @@ fn conclude(
             } else {
                 let verdict = judge(one.trial.variant, *view, &mine);
                 tally.add(&one.trial, *view, &verdict);
-                let place = (one.trial.kind, one.trial.variant.way == Way::Narrow);
+                let place = (one.trial.kind, one.trial.variant.way.place());
                 let log = one.client.zip(logs.get(&place));
                 let log = log.map(|(client, logs)| logs.of(&one.path, client));
                 if let Some(log) = &log {

@@ -106,6 +106,18 @@ pub(super) enum Method {
     Upgrade,
 }
 
+/// Which of the proxies of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// The one that has nearly all ways.
+    Main,
+    /// The one in the namespace with few ports.
+    Narrow,
+    /// One that asks for a name all the time and gets none: beside other failures nobody could say
+    /// which of the two it was.
+    Aside,
+}
+
 /// A way through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
@@ -191,6 +203,15 @@ impl Way {
     pub(super) fn all() -> impl Iterator<Item = Self> + Clone {
         let doors = DOORS.iter().map(|door| Self::Door(door.name));
         Self::ALL.into_iter().chain(doors)
+    }
+
+    /// Through which of the proxies it leads.
+    pub(super) const fn place(self) -> Place {
+        match self {
+            Self::Narrow => Place::Narrow,
+            Self::Unnamed => Place::Aside,
+            _ => Place::Main,
+        }
     }
 
     /// How many of it there are in each proxy.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use super::plan::{Expect, Kill, Make, Method, Trial};
+use super::plan::{Expect, Kill, Make, Method, Place, Trial};
 use super::seed::Seed;
 use super::world::{NARROW_PORTS, Taken, Trick, World};
 use crate::lab::backend::Ended;
@@ -218,7 +218,7 @@ fn attempt(world: &World, trial: &Trial, path: &str, seed: &mut Seed) -> Result<
             // backend connection of a client that was.
             let mut client = Client::connect_from(local_address(seed), lane.front()?)?;
             pause(seed, (250, 400));
-            let proxy = world.narrow_proxy(trial.kind)?;
+            let proxy = world.proxy(trial.kind, Place::Narrow)?;
             let worker = *proxy.workers().last().context("no worker")?;
             let limited = Descriptors::none_left(worker)?;
             client.write_raw(&request(path))?;

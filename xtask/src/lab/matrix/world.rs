@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::BACKEND_COMMAND;
 use super::door::{self, Behind, DOORS, Keys};
-use super::plan::Way;
+use super::plan::{Place, Way};
 use crate::lab::backend::Backend;
 use crate::lab::client::{Client, Request};
 use crate::lab::dns::UnknownNames;
@@ -130,9 +130,7 @@ impl Trick {
 
 /// Everything that runs. The proxies go first when dropped, the namespaces last.
 pub(super) struct World {
-    proxies: BTreeMap<Kind, Proxy>,
-    /// Those in the namespace with few ports.
-    narrow_proxies: BTreeMap<Kind, Proxy>,
+    proxies: BTreeMap<(Kind, Place), Proxy>,
     /// By kind of proxy and name of the lane.
     own: BTreeMap<(Kind, String), Backend>,
     mortal: BTreeMap<(Kind, String), Mortal>,
@@ -148,25 +146,6 @@ pub(super) struct World {
     backends: Namespace,
     near: Namespace,
     narrow: Namespace,
-}
-
-fn start_proxies(
-    namespace: &Namespace,
-    lanes: BTreeMap<Kind, Vec<Lane>>,
-    workers: usize,
-    directory: &Path,
-) -> Result<BTreeMap<Kind, Proxy>> {
-    let options = Options {
-        workers,
-        connect_ms: CONNECT_MS,
-        response_ms: RESPONSE_MS,
-    };
-    let start = |(kind, lanes)| {
-        let directory = directory.to_path_buf();
-        let proxy = namespace.run(move || Proxy::start_lanes(kind, lanes, options, &directory))?;
-        Ok((kind, proxy))
-    };
-    lanes.into_iter().map(start).collect()
 }
 
 impl World {
@@ -189,8 +168,7 @@ impl World {
         let queue = backends.run(move || FullQueue::new(at(BACKEND, QUEUE_PORT)))?;
         let mut own = BTreeMap::new();
         let mut mortal = BTreeMap::new();
-        let mut lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
-        let mut narrow_lanes: BTreeMap<Kind, Vec<Lane>> = BTreeMap::new();
+        let mut lanes: BTreeMap<(Kind, Place), Vec<Lane>> = BTreeMap::new();
         let mut doors: BTreeMap<&'static str, (SocketAddr, Behind)> = BTreeMap::new();
         let mut port = OWN_PORTS;
         for door in DOORS.iter().filter(|door| !door.pooled) {
@@ -251,11 +229,7 @@ impl World {
                     way,
                     Way::Pooled | Way::Kept | Way::KeptShortly | Way::Checked
                 ) || door.is_some_and(|door| door.pooled);
-                let place = match way {
-                    Way::Narrow => &mut narrow_lanes,
-                    _ => &mut lanes,
-                };
-                place.entry(kind).or_default().push(Lane {
+                lanes.entry((kind, way.place())).or_default().push(Lane {
                     name,
                     to,
                     pooled,
@@ -278,9 +252,24 @@ impl World {
                 });
             }
         }
-        let proxies = start_proxies(&near, lanes, 2, directory)?;
-        // With one worker it is known which process takes the next request.
-        let narrow_proxies = start_proxies(&narrow, narrow_lanes, 1, directory)?;
+        let mut proxies = BTreeMap::new();
+        for ((kind, place), lanes) in lanes {
+            let (namespace, workers) = match place {
+                Place::Main => (&near, 2),
+                // With one worker it is known which process takes the next request.
+                Place::Narrow => (&narrow, 1),
+                Place::Aside => (&near, 1),
+            };
+            let options = Options {
+                workers,
+                connect_ms: CONNECT_MS,
+                response_ms: RESPONSE_MS,
+            };
+            let directory = directory.to_path_buf();
+            let proxy =
+                namespace.run(move || Proxy::start_lanes(kind, lanes, options, &directory))?;
+            proxies.insert((kind, place), proxy);
+        }
         let (first, last) = NARROW_PORTS;
         narrow.sysctl("ipv4/ip_local_port_range", &format!("{first} {last}"))?;
         for process in mortal.values() {
@@ -295,7 +284,6 @@ impl World {
             _healthy: healthy,
             _queue: queue,
             _names: names,
-            narrow_proxies,
             narrow,
             busy: Mutex::default(),
             freed: Condvar::new(),
@@ -313,7 +301,9 @@ impl World {
     /// Sends a request through every way, whatever becomes of it, so that the tracer has met each
     /// backend before anything is judged: on a real host that is long ago.
     pub(super) fn introduce(&self) -> Result<()> {
-        let fronts = self.proxies.values().flat_map(Proxy::lane_fronts);
+        let wide = self.proxies.iter();
+        let wide = wide.filter(|((_, place), _)| *place != Place::Narrow);
+        let fronts = wide.flat_map(|(_, proxy)| proxy.lane_fronts());
         std::thread::scope(|scope| {
             let clients = fronts.map(|front| {
                 scope.spawn(move || {
@@ -337,31 +327,22 @@ impl World {
         self.narrow.enter()
     }
 
-    /// The proxy in the namespace with few ports.
-    pub(super) fn narrow_proxy(&self, kind: Kind) -> Result<&Proxy> {
-        let proxy = self.narrow_proxies.get(&kind);
-        proxy.with_context(|| format!("{} does not run", kind.name()))
-    }
-
     /// That proxy.
-    pub(super) fn proxy(&self, kind: Kind) -> Result<&Proxy> {
-        let proxy = self.proxies.get(&kind);
+    pub(super) fn proxy(&self, kind: Kind, place: Place) -> Result<&Proxy> {
+        let proxy = self.proxies.get(&(kind, place));
         proxy.with_context(|| format!("{} does not run", kind.name()))
     }
 
     /// All proxies.
     pub(super) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
-        self.proxies.values().chain(self.narrow_proxies.values())
+        self.proxies.values()
     }
 
-    /// What the proxies have logged about trials so far, by kind and whether they have few ports.
-    pub(super) fn logs(&self) -> BTreeMap<(Kind, bool), Logs> {
+    /// What the proxies have logged about trials so far.
+    pub(super) fn logs(&self) -> BTreeMap<(Kind, Place), Logs> {
         let read = |proxy: &Proxy| proxy.logs(|line| line.contains("/E"));
-        let wide = self.proxies.iter();
-        let wide = wide.map(|(kind, proxy)| ((*kind, false), read(proxy)));
-        let narrow = self.narrow_proxies.iter();
-        let narrow = narrow.map(|(kind, proxy)| ((*kind, true), read(proxy)));
-        wide.chain(narrow).collect()
+        let all = self.proxies.iter();
+        all.map(|(key, proxy)| (*key, read(proxy))).collect()
     }
 
     /// Takes a way through a proxy, waiting for one that is free if it is not shared.
@@ -427,11 +408,9 @@ pub(super) struct Taken<'w> {
 impl Taken<'_> {
     /// Where the proxy listens.
     pub(super) fn front(&self) -> Result<SocketAddr> {
-        let front = self.world.proxy(self.kind)?.lane(&self.lane);
-        let front = front.or_else(|| {
-            let narrow = self.world.narrow_proxies.get(&self.kind)?;
-            narrow.lane(&self.lane)
-        });
+        let mine = self.world.proxies.iter();
+        let mut mine = mine.filter(|((kind, _), _)| *kind == self.kind);
+        let front = mine.find_map(|(_, proxy)| proxy.lane(&self.lane));
         front.with_context(|| format!("no lane {}", self.lane))
     }
 
