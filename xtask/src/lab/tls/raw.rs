@@ -19,6 +19,10 @@ const PART_OF_FLIGHT: usize = 60;
 /// For how long a connection is held by a listener that does nothing with it.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// Such servers look up their client's name first. A banner that comes before the hello is sent is
+/// something else: NGINX then gives up without a hello, and nothing shows that it wanted TLS.
+const BEFORE_BANNER: Duration = Duration::from_millis(40);
+
 /// What it does once the first bytes are there.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -30,7 +34,7 @@ pub enum Answer {
     Alert(u8),
     /// Sends this text and closes.
     Text(&'static str),
-    /// Speaks first, before anything was asked, in a language that is not HTTP.
+    /// Speaks first, whatever is asked, in a language that is not HTTP.
     Banner,
     /// Reads nothing and says nothing.
     Deaf,
@@ -101,6 +105,7 @@ async fn accept(listener: &TcpListener, answer: &Answer) {
 /// Errors here are the peer's going first, which is one of the ends that are wanted.
 async fn serve(mut stream: TcpStream, answer: Answer) {
     if matches!(answer, Answer::Banner) {
+        tokio::time::sleep(BEFORE_BANNER).await;
         let _ = stream.write_all(b"220 lab.test ESMTP ready\r\n").await;
     }
     if matches!(answer, Answer::Deaf) {

@@ -52,7 +52,7 @@ const VERIFY_MARKS: Marks = Marks {
 };
 
 const TO_PLAIN_MARKS: Marks = Marks {
-    nginx: &["wrong version number"],
+    nginx: &["wrong version number", "upstream prematurely sent response"],
     haproxy: &[" 503 …SC"],
     envoy: &["WRONG_VERSION_NUMBER"],
     apache: &["\" 500 "],
