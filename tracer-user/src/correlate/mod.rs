@@ -629,6 +629,7 @@ impl Correlator {
             client_bytes: client.response_bytes,
             hidden_by: draft.hidden_by,
             taken_up: client.link.is_some(),
+            client_upgrade: http::inspect_request(&client.request_head).upgrade,
         };
         let (suffix, moment) = match client.cause {
             Cause::Ended => ("-end", times.closed),

@@ -401,6 +401,8 @@ pub struct CaseFacts {
     pub hidden_by: Option<HiddenBy>,
     /// Some backend connection took the request up.
     pub taken_up: bool,
+    /// The protocol that the client's own request wants to change to.
+    pub client_upgrade: Option<String>,
 }
 
 impl CaseFacts {

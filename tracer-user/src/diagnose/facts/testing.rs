@@ -358,6 +358,7 @@ pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -
         client_bytes: 150,
         hidden_by: None,
         taken_up: true,
+        client_upgrade: None,
     }
 }
 

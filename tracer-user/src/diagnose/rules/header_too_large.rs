@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     explanation: "The proxy read as much of the response head as it has room for, found no end of it, and gave the response up: long cookies, a long Content-Security-Policy or Link header, a token in a header. The backend did nothing wrong in its own eyes and its log shows a success.",
     evidence: &[
         "more bytes of a response came than were kept, and all kept ones are still head",
-        "what the proxy read fits the size at which this kind of proxy gives up (nginx a full proxy_buffer_size, HAProxy tune.bufsize less tune.maxrewrite, Envoy 60 KiB, Apache 8 KiB a field)",
+        "what the proxy read fits the size at which this kind of proxy gives up (nginx a full proxy_buffer_size, HAProxy tune.bufsize less tune.maxrewrite, Envoy 60 or 80 KiB, Apache 8 KiB a field)",
         "the proxy ended it at once after the data, without having seen the backend's end",
     ],
     confused_with: &[
@@ -47,7 +47,7 @@ pub(super) const RULE: Rule = Rule {
         Advice {
             target: "envoy",
             change: "common_http_protocol_options: {max_response_headers_kb: 96, max_headers_count: 200} on the cluster",
-            why: "60 KiB and 100 headers by default",
+            why: "60 or 80 KiB (by version) and 100 headers by default",
         },
         Advice {
             target: "apache",
@@ -112,9 +112,10 @@ fn limit(proxy: &ProxyKind, read: u64, fields: u32) -> Option<String> {
         ProxyKind::Haproxy if read >= 15_000 || whole_buffer && read >= 4096 => Some(
             "HAProxy's limit is tune.bufsize less tune.maxrewrite, 15360 by default".to_owned(),
         ),
-        ProxyKind::Envoy if read >= 60_000 => {
-            Some("Envoy's limit is max_response_headers_kb, 60 KiB by default".to_owned())
-        }
+        ProxyKind::Envoy if read >= 60_000 => Some(
+            "Envoy's limit is max_response_headers_kb, 60 or 80 KiB by default (by version)"
+                .to_owned(),
+        ),
         ProxyKind::Apache if read >= 8000 => Some(
             "Apache's limit is responsefieldsize, 8192 bytes by default, a header line".to_owned(),
         ),

@@ -139,10 +139,11 @@ fn response_side(attempt: &AttemptFacts) -> Option<Vec<Fact>> {
     }
     let in_order = x.response_bytes + u64::from(x.socket.unread.unwrap_or(0));
     (in_order < u64::from(mss)).then(|| {
-        vec![Fact::new(
+        // Of the missing segment only the place is known, not the size.
+        vec![Fact::inferred(
             "hole-in-response",
             format!(
-                "{} of the response arrived in order, and {behind} segment{} behind a hole: what is missing begins with a segment of up to {}",
+                "{} of the response arrived in order, and {behind} segment{} behind a hole: what is missing begins with a segment of up to {}; packet-loss leaves the same when the first segment and all its repetitions were lost",
                 words::bytes(in_order),
                 if behind == 1 { "" } else { "s" },
                 words::bytes(mss.into())

@@ -5,7 +5,7 @@ use tracer_ebpf::Cause;
 use crate::case::{EndedBy, How, Outcome};
 use crate::diagnose::evidence::{self, Fact};
 use crate::diagnose::facts::{End, Phase};
-use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
+use crate::diagnose::{Advice, AttemptFacts, Confusion, Context, Finding, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "upgrade-refused",
@@ -69,9 +69,17 @@ pub(super) const RULE: Rule = Rule {
     decide,
 };
 
+/// The protocol that the request asks for. Of a request head that was not kept whole the client's own
+/// request tells: what a proxy passes on of it stands behind the kept bytes.
+fn asked<'a>(context: &Context<'a>, attempt: &'a AttemptFacts) -> Option<&'a str> {
+    let own = attempt.asked.upgrade.as_deref();
+    let of_client = context.case.client_upgrade.as_deref();
+    own.or(of_client.filter(|_| attempt.asked.head_len.is_none()))
+}
+
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let attempt = context.attempt?;
-    let protocol = attempt.asked.upgrade.as_deref()?;
+    let protocol = asked(context, attempt)?;
     let x = &attempt.exchange;
     let (ended_by, how, did) = match attempt.phase() {
         Phase::Connect | Phase::Handshake | Phase::Head => return None,
@@ -142,7 +150,29 @@ fn refuses(status: u16) -> bool {
 mod tests {
     use super::*;
     use crate::diagnose::Progress;
-    use crate::diagnose::testing::{AttemptBuilder, expect};
+    use crate::diagnose::judge;
+    use crate::diagnose::testing::{AttemptBuilder, case, expect};
+    use crate::event::ProxyKind;
+
+    #[test]
+    fn the_clients_request_tells_where_the_backends_was_cut() {
+        let rule = |head: &str| {
+            let attempt = AttemptBuilder::sent()
+                .asked(head)
+                .answered("HTTP/1.1 426 X\r\nContent-Length: 0\r\n\r\n", 0)
+                .progress(Progress::Complete)
+                .with(|x| x.cause = Cause::Status);
+            let mut facts = case(ProxyKind::Apache, 426, vec![attempt.build()]);
+            facts.client_upgrade = Some("websocket".into());
+            judge(&facts).rule
+        };
+        assert_eq!(rule("GET /ws HTTP/1.1\r\nHost: x\r\n"), "upgrade-refused");
+        // The proxy did not pass it on.
+        assert_eq!(
+            rule("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n"),
+            "application-502"
+        );
+    }
 
     #[test]
     fn refusals() {
