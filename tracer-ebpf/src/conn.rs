@@ -117,6 +117,8 @@ pub mod flags {
     pub const RESPONSE_GAP: u32 = 1 << 24;
     /// On a backend's connection: request data came after its side had closed.
     pub const LATE_REQUEST: u32 = 1 << 25;
+    /// With [`NO_SYN`]: it was given up within `socket` itself, for want of a descriptor.
+    pub const NO_DESCRIPTOR: u32 = 1 << 26;
 }
 
 /// No reset reason is known.

@@ -32,6 +32,7 @@ mod arch {
 
     pub(super) const ARG2: usize = 13; // si
     pub(super) const ARG3: usize = 12; // dx
+    pub(super) const SOCKET: u64 = 41;
     const ORIG_AX: usize = 15;
 
     #[inline(always)]
@@ -59,6 +60,7 @@ mod arch {
 
     pub(super) const ARG2: usize = 1;
     pub(super) const ARG3: usize = 2;
+    pub(super) const SOCKET: u64 = 198;
     const SYSCALLNO_WORD: usize = 35;
 
     #[inline(always)]
@@ -90,5 +92,15 @@ pub(crate) fn syscall() -> Syscall {
             arg2: *regs.add(arch::ARG2),
             arg3: *regs.add(arch::ARG3),
         }
+    }
+}
+
+/// Is the current thread within `socket`?
+#[inline(always)]
+pub(crate) fn is_socket_call() -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        arch::number(bpf_task_pt_regs(task) as *const u64) == arch::SOCKET
     }
 }

@@ -1,6 +1,8 @@
 //! Failures of backends in the recent past: why a proxy may have taken them out of use.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use crate::diagnose::{AttemptFacts, End, FailureWas, Phase, RecentFailure};
 use crate::event::{MonoNs, ProxyKind};
@@ -26,12 +28,22 @@ pub(super) enum Program {
     Pid(u32),
 }
 
+/// Where requests come in: the listening address, and the host that they name. What failed for one
+/// may concern the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) local: SocketAddr,
+    pub(super) host: Option<String>,
+}
+
 #[derive(Debug)]
 struct Failure {
     program: Program,
     at: MonoNs,
-    upstream: std::net::SocketAddr,
+    upstream: SocketAddr,
     was: FailureWas,
+    /// Known when its client is.
+    route: Option<Route>,
 }
 
 /// The recent ones, oldest first.
@@ -60,11 +72,31 @@ impl Failures {
             at,
             upstream: facts.exchange.remote,
             was,
+            route: None,
         });
     }
 
-    /// Those of a program before that moment, newest first, by backend.
-    pub(super) fn before(&self, program: &Program, moment: MonoNs) -> Vec<RecentFailure> {
+    /// The attempt worked for a request of this route.
+    pub(super) fn note_route(&mut self, facts: &AttemptFacts, route: &Route) {
+        let (at, upstream) = (facts.end_ns(), facts.exchange.remote);
+        let failure = self
+            .seen
+            .iter_mut()
+            .rev()
+            .find(|failure| failure.at == at && failure.upstream == upstream);
+        if let Some(failure) = failure {
+            failure.route = Some(route.clone());
+        }
+    }
+
+    /// Those of a program before that moment, by backend: those of the same route first, then the
+    /// newest.
+    pub(super) fn before(
+        &self,
+        program: &Program,
+        moment: MonoNs,
+        route: &Route,
+    ) -> Vec<RecentFailure> {
         let mut found: Vec<RecentFailure> = Vec::new();
         let mut recent: Vec<&Failure> = self
             .seen
@@ -75,7 +107,8 @@ impl Failures {
                     && moment - failure.at <= REMEMBER_NS
             })
             .collect();
-        recent.sort_by_key(|failure| std::cmp::Reverse(failure.at));
+        let is_same = |failure: &Failure| failure.route.as_ref() == Some(route);
+        recent.sort_by_key(|failure| (!is_same(failure), Reverse(failure.at)));
         for failure in recent {
             let known = found
                 .iter_mut()
@@ -88,6 +121,7 @@ impl Failures {
                     count: 1,
                     ago_ns: moment - failure.at,
                     was: failure.was,
+                    same_route: is_same(failure),
                 });
             }
         }
@@ -119,6 +153,38 @@ fn failure(facts: &AttemptFacts, kind: Kind) -> Option<FailureWas> {
 mod tests {
     use super::*;
     use crate::diagnose::testing::{AttemptBuilder, at};
+
+    fn route(port: u16) -> Route {
+        Route {
+            local: ([192, 0, 2, 1], port).into(),
+            host: None,
+        }
+    }
+
+    #[test]
+    fn failures_of_the_same_route_stand_first() {
+        let mut failures = Failures::default();
+        let program = Program::Pid(1);
+        let refused = |ms, port| {
+            AttemptBuilder::connecting()
+                .reset(ms)
+                .closed(ms)
+                .with(|x| x.remote.set_port(port))
+                .build()
+        };
+        for (ms, port) in [(0, 1), (5, 2)] {
+            failures.note(program.clone(), &refused(ms, port), Kind::Failed);
+        }
+        failures.note_route(&refused(0, 1), &route(80));
+        let found = failures.before(&program, at(100), &route(80));
+        let ports: Vec<_> = found
+            .iter()
+            .map(|f| (f.upstream.port(), f.same_route))
+            .collect();
+        assert_eq!(ports, [(1, true), (2, false)]);
+        let found = failures.before(&program, at(100), &route(81));
+        assert!(found.iter().all(|f| !f.same_route));
+    }
 
     #[test]
     fn what_counts_and_for_how_long() {
@@ -155,12 +221,16 @@ mod tests {
             let mut failures = Failures::default();
             let facts = attempt.build();
             failures.note(program.clone(), &facts, kind);
-            let found = failures.before(&program, at(1000));
+            let found = failures.before(&program, at(1000), &route(80));
             assert_eq!(found.first().map(|f| f.was), want, "{facts:?}");
             assert_eq!(found.len(), usize::from(want.is_some()));
-            assert!(failures.before(&program, at(62_000)).is_empty());
-            assert!(failures.before(&program, at(-10)).is_empty());
-            assert!(failures.before(&Program::Pid(1), at(1000)).is_empty());
+            assert!(failures.before(&program, at(62_000), &route(80)).is_empty());
+            assert!(failures.before(&program, at(-10), &route(80)).is_empty());
+            assert!(
+                failures
+                    .before(&Program::Pid(1), at(1000), &route(80))
+                    .is_empty()
+            );
         }
     }
 
@@ -172,7 +242,7 @@ mod tests {
             failures.note(Program::Pid(1), &refused, Kind::Failed);
         }
         assert_eq!(failures.seen.len(), MAX);
-        let found = failures.before(&Program::Pid(1), at(5));
+        let found = failures.before(&Program::Pid(1), at(5), &route(80));
         assert_eq!((found.len(), found[0].count), (1, MAX as u32));
     }
 }

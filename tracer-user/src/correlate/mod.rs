@@ -33,7 +33,7 @@ use crate::http;
 use attempt::between_us;
 use checks::Checks;
 use counters::Counters;
-use failures::{Failures, Program};
+use failures::{Failures, Program, Route};
 use icmp::Icmp;
 use intake::{Kind, Reasons};
 use locals::Locals;
@@ -379,7 +379,22 @@ impl Correlator {
                 request: request.as_ref(),
             },
         );
-        judged.draft.is_some_and(|draft| draft.attempts.is_empty())
+        judged.draft.is_some_and(|draft| {
+            let mut seqs = draft.attempts.iter();
+            !draft.claim && seqs.all(|seq| self.candidate(*seq, client.pid).is_none())
+        })
+    }
+
+    /// A failure of that number that nothing but process and time tie to a client; `None` if it looks
+    /// like a health check.
+    fn candidate(&self, seq: Seq, pid: u32) -> Option<&AttemptFacts> {
+        let facts = &self.pending.get(seq)?.facts;
+        let checks = self.proxies.get(&pid) != Some(&ProxyKind::Nginx)
+            && facts.phase().is_before_request()
+            && self
+                .checks
+                .likely(facts.exchange.remote, facts.exchange.time_ns);
+        (!checks).then_some(facts)
     }
 
     fn program(&self, pid: u32) -> Program {
@@ -390,7 +405,7 @@ impl Correlator {
     }
 
     /// What is known of the proxy at the time of an error that no backend connection explains.
-    fn around(&self, client: &Exchange) -> Around {
+    fn around(&self, client: &Exchange, route: &Route) -> Around {
         let moment = client.times.response_start.unwrap_or(client.time_ns);
         let start = client.times.request_start.unwrap_or(moment);
         let in_background = matches!(
@@ -404,7 +419,9 @@ impl Correlator {
         };
         Around {
             // A proxy chooses among its backends when the request comes.
-            failures: self.failures.before(&self.program(client.pid), start),
+            failures: self
+                .failures
+                .before(&self.program(client.pid), start, route),
             in_use: self.readings.in_use(client.pid, moment),
             names: self.names.failures(client.pid, asked_from, moment),
             waited_ns: moment.checked_sub(start),
@@ -457,7 +474,7 @@ impl Correlator {
                 if draft.claim {
                     self.pending.remove(*seq).map(|entry| entry.facts)
                 } else {
-                    self.pending.get(*seq).map(|entry| entry.facts.clone())
+                    self.candidate(*seq, pid).cloned()
                 }
             })
             .collect();
@@ -611,8 +628,17 @@ impl Correlator {
             }
             SeenFrom::Proxy
         };
+        let route = Route {
+            local: client.local,
+            host: request.as_ref().and_then(|request| request.host.clone()),
+        };
+        if draft.claim {
+            for attempt in &attempts {
+                self.failures.note_route(attempt, &route);
+            }
+        }
         let around = if attempts.is_empty() {
-            self.around(client)
+            self.around(client, &route)
         } else {
             Around::default()
         };

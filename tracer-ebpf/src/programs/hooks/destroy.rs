@@ -4,7 +4,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use aya_log_ebpf::debug;
 use tracer_ebpf::{Role, flags};
 
-use crate::programs::{conn, end, head, link, sock};
+use crate::programs::{conn, end, head, link, regs, sock};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
@@ -38,7 +38,8 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
 }
 
 /// A traced thread closes a TCP socket that was never connected, bound or listening: `connect` failed
-/// before a SYN could be sent (no route, say), and no state change was seen. That matters only if the
+/// before a SYN could be sent (no route, say), or `socket` found no descriptor for it, and no state
+/// change was seen. That matters only if the
 /// thread works for a client.
 #[inline(always)]
 fn never_connected(sk: u64) {
@@ -53,9 +54,16 @@ fn never_connected(sk: u64) {
     {
         return;
     }
+    // `socket` makes the socket first and looks for a descriptor then:
+    // <https://github.com/torvalds/linux/blob/v6.18/net/socket.c>, `__sys_socket`.
+    let flags = if regs::is_socket_call() {
+        flags::NO_SYN | flags::NO_DESCRIPTOR
+    } else {
+        flags::NO_SYN
+    };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let Some(conn) = conn::create(sk, Role::Connecting, now, flags::NO_SYN) else {
+    let Some(conn) = conn::create(sk, Role::Connecting, now, flags) else {
         return;
     };
     conn.opened_ns = now;

@@ -28,6 +28,8 @@ pub struct RecentFailure {
     pub ago_ns: u64,
     /// What the last of them was.
     pub was: FailureWas,
+    /// It failed a request that came in on the same listening address for the same host.
+    pub same_route: bool,
 }
 
 /// What such a failure was.

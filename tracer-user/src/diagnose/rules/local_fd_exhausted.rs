@@ -1,7 +1,10 @@
 //! The proxy had no file descriptor left for a connection.
 
+use tracer_ebpf::flags;
+
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{Fact, NEVER_SENT};
+use crate::diagnose::facts::AttemptFacts;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
 
 /// This many descriptors come and go between the failure and the look at the process.
@@ -10,12 +13,13 @@ const NEAR: u64 = 16;
 pub(super) const RULE: Rule = Rule {
     id: "local-fd-exhausted",
     title: "The proxy had no file descriptor left",
-    explanation: "The proxy answered with an error without any connection to a backend while its \
-        process had as many files and sockets open as it may have: socket() fails with errno 24 \
-        (EMFILE). Each proxied request needs two descriptors.",
+    explanation: "The proxy could not make a socket for a connection to a backend, because its process \
+        has as many files and sockets open as it may have: socket() fails with errno 24 (EMFILE). Each \
+        proxied request needs two descriptors.",
     evidence: &[
-        "an error response without any backend connection",
-        "the process had (almost) as many descriptors open as its limit (RLIMIT_NOFILE) allows",
+        "socket() made a TCP socket and took it back within the call: it does so for want of a descriptor only",
+        "or: an error response without any backend connection, while the process had (almost) as many \
+         descriptors open as its limit (RLIMIT_NOFILE) allows",
     ],
     confused_with: &[
         Confusion {
@@ -57,33 +61,73 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn decide(context: &Context<'_>) -> Option<Finding> {
-    let around = &context.alone()?.around;
-    let in_use = around.in_use?;
-    let (open, limit) = (in_use.descriptors?, in_use.descriptor_limit?);
-    if open.saturating_add(NEAR) < limit || open < limit / 2 {
-        return None;
-    }
-    let text = format!(
-        "process {} had {open} of {limit} descriptors open",
-        in_use.pid
-    );
+    let (who, fact) = match context.attempt {
+        Some(attempt) => (EndedBy::Kernel, refused(attempt)?),
+        None => (EndedBy::Proxy, near_the_limit(context)?),
+    };
     Some(Finding {
-        ended_by: EndedBy::Proxy,
+        ended_by: who,
         how: How::NoConnection,
-        what: format!("the proxy made no connection to a backend and {text}"),
+        what: "the proxy had no file descriptor left for a connection to a backend".to_owned(),
         delivery: NEVER_SENT.to_owned(),
-        facts: vec![Fact::new("descriptors", text)],
+        facts: vec![fact],
+    })
+}
+
+/// The kernel made a socket and took it back within the same call.
+fn refused(attempt: &AttemptFacts) -> Option<Fact> {
+    attempt.exchange.has(flags::NO_DESCRIPTOR).then(|| {
+        Fact::new(
+            "no-descriptor",
+            "socket() found no descriptor for a new TCP socket (errno 24, or 23 where the whole host has none left)",
+        )
+    })
+}
+
+fn near_the_limit(context: &Context<'_>) -> Option<Fact> {
+    let in_use = context.alone()?.around.in_use?;
+    let (open, limit) = (in_use.descriptors?, in_use.descriptor_limit?);
+    (open.saturating_add(NEAR) >= limit && open >= limit / 2).then(|| {
+        Fact::new(
+            "descriptors",
+            format!(
+                "process {} had {open} of {limit} descriptors open",
+                in_use.pid
+            ),
+        )
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::diagnose::judge;
-    use crate::diagnose::testing::{alone, in_use};
+    use crate::diagnose::testing::{AttemptBuilder, alone, expect, in_use};
     use crate::event::ProxyKind;
 
     #[test]
-    fn near_the_limit() {
+    fn socket_failed() {
+        let up = |more| {
+            AttemptBuilder::connecting().closed(-1).with(|x| {
+                x.flags |= flags::NO_SYN | more;
+                x.local.set_port(0);
+                x.remote.set_port(0);
+            })
+        };
+        expect(
+            502,
+            up(flags::NO_DESCRIPTOR),
+            ("local-fd-exhausted", EndedBy::Kernel, How::NoConnection),
+        );
+        expect(
+            502,
+            up(0),
+            ("connect-unreachable", EndedBy::Kernel, How::Unreachable),
+        );
+    }
+
+    #[test]
+    fn near_the_limit_of_the_process() {
         for (open, want) in [
             (1024, "local-fd-exhausted"),
             (1010, "local-fd-exhausted"),

@@ -76,6 +76,17 @@ pub(super) const RULE: Rule = Rule {
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let newest = case.around.names.first()?;
+    let background = in_background(case.request_start_ns, newest);
+    // What failed the same route before is nearer than a name that any route may need.
+    if background
+        && case
+            .around
+            .failures
+            .iter()
+            .any(|failure| failure.same_route)
+    {
+        return None;
+    }
     let facts = case
         .around
         .names
@@ -86,7 +97,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         .around
         .waited_ns
         .map(|ns| format!(" within the {} that the client waited", words::duration(ns)))
-        .filter(|_| !in_background(case.request_start_ns, newest))
+        .filter(|_| !background)
         .unwrap_or_default();
     Some(Finding {
         ended_by: EndedBy::Unknown,

@@ -17,7 +17,8 @@ pub(super) const RULE: Rule = Rule {
         "an error response without any backend connection, with the status that this kind of proxy gives when no \
          backend is up (nginx 502, the others 503)",
         "failures of the same proxy program's backends within the 60 s before",
-        "no connection of the process was waiting for a response",
+        "one of them failed a request that came in on the same address for the same host; or no connection of the \
+         process was waiting for a response",
     ],
     confused_with: &[
         Confusion {
@@ -91,12 +92,14 @@ pub(super) const RULE: Rule = Rule {
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let around = &case.around;
+    let same_route = around.failures.iter().any(|failure| failure.same_route);
+    // Without a failure of this route, a busy connection speaks for a limit as well.
     let busy = around.in_use.is_some_and(|in_use| in_use.busy > 0);
-    if busy || around.failures.is_empty() || !is_status(case) {
+    if busy && !same_route || around.failures.is_empty() || !is_status(case) {
         return None;
     }
     let mut facts: Vec<Fact> = around.failures.iter().map(fact).collect();
-    if let Some(in_use) = around.in_use {
+    if let Some(in_use) = around.in_use.filter(|_| !busy) {
         facts.push(Fact::new(
             "nothing-busy",
             format!(
@@ -144,10 +147,15 @@ fn fact(failure: &RecentFailure) -> Fact {
         FailureWas::GivenUp => "the proxy gave up waiting".to_owned(),
         FailureWas::Status(status) => format!("it answered {status}"),
     };
+    let route = if failure.same_route {
+        " for a request of the same route"
+    } else {
+        ""
+    };
     Fact::new(
         "recent-failure",
         format!(
-            "{} failed {} in the 60 s before, the last time {} before: {was}",
+            "{} failed {} in the 60 s before, the last time {} before{route}: {was}",
             failure.upstream,
             words::times(failure.count.into()),
             words::duration(failure.ago_ns)
@@ -168,6 +176,7 @@ mod tests {
             count: 2,
             ago_ns: 3_000_000_000,
             was: FailureWas::NotConnected,
+            same_route: false,
         }
     }
 
@@ -186,7 +195,7 @@ mod tests {
             // The status says something else; nothing failed before; others are served.
             (ProxyKind::Nginx, 503, true, Some(0), "unexplained"),
             (ProxyKind::Nginx, 502, false, Some(0), "unexplained"),
-            (ProxyKind::Haproxy, 503, true, Some(3), "unexplained"),
+            (ProxyKind::Envoy, 503, true, Some(3), "unexplained"),
         ] {
             let facts = alone(proxy, status, |around| {
                 around.failures = if failed { vec![failure()] } else { Vec::new() };
@@ -203,6 +212,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn of_the_same_route_though_others_are_busy() {
+        let facts = alone(ProxyKind::Envoy, 503, |around| {
+            around.failures = vec![RecentFailure {
+                same_route: true,
+                ..failure()
+            }];
+            around.in_use = Some(in_use(3, 1, 50));
+        });
+        assert_eq!(judge(&facts).rule, "no-backend-available");
     }
 
     #[test]

@@ -18,9 +18,10 @@ pub(super) const RULE: Rule = Rule {
         its time was over. The limit itself cannot be seen from outside, so the confidence is weak.",
     evidence: &[
         "an error response without any backend connection",
-        "connections of the process were waiting for responses, and none was free",
-        "the client had waited at least 100 ms, or the proxy is of a kind that refuses at once when its limit is reached",
-        "no backend of the same proxy program had failed in the 60 s before",
+        "connections of the process were waiting for responses",
+        "with HAProxy: the client had waited at least 100 ms for its 503 (without any server HAProxy answers at once)",
+        "with the others: no connection was free, no backend of the same proxy program had failed in the 60 s before, and \
+         the client had waited at least 100 ms or the proxy is of a kind that refuses at once (nginx, Envoy)",
     ],
     confused_with: &[
         Confusion {
@@ -84,17 +85,24 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let in_use = case.around.in_use?;
     let waited = case.around.waited_ns.unwrap_or(0);
-    if in_use.busy == 0
-        || in_use.idle > 0
-        || !case.around.failures.is_empty()
-        || !fits(case, waited)
-    {
+    if in_use.busy == 0 {
+        return None;
+    }
+    // HAProxy answers 503 at once where it has no server at all: a wait was one in the queue.
+    let queued =
+        case.proxy == ProxyKind::Haproxy && case.status == Some(503) && waited >= QUEUED_NS;
+    let all_busy = in_use.idle == 0 && case.around.failures.is_empty();
+    if !queued && !(all_busy && fits(case, waited)) {
         return None;
     }
     let busy = format!(
-        "{} of process {} were waiting for responses, and none was free",
+        "{} of process {} waited for responses, and {}",
         connections(in_use.busy),
-        in_use.pid
+        in_use.pid,
+        match in_use.idle {
+            0 => "none was free".to_owned(),
+            idle => format!("{} free", connections(idle)),
+        }
     );
     Some(Finding {
         ended_by: EndedBy::Proxy,
@@ -120,7 +128,7 @@ fn fits(case: &CaseFacts, waited: u64) -> bool {
     let queued = waited >= QUEUED_NS;
     match (&case.proxy, case.status) {
         (ProxyKind::Nginx, Some(502)) | (ProxyKind::Envoy, Some(503)) => true,
-        (ProxyKind::Haproxy | ProxyKind::Apache, Some(503)) => queued,
+        (ProxyKind::Apache, Some(503)) => queued,
         (ProxyKind::Other(_), Some(502..=504)) => queued,
         _ => false,
     }
@@ -149,8 +157,10 @@ mod tests {
             // A rule that denies answers at once; a free connection; failures before; nothing busy.
             (ProxyKind::Haproxy, 503, 0, 3, 0, false, "unexplained"),
             (ProxyKind::Nginx, 503, 0, 3, 0, false, "unexplained"),
-            (ProxyKind::Haproxy, 503, 5000, 3, 1, false, "unexplained"),
-            (ProxyKind::Haproxy, 503, 5000, 3, 0, true, "unexplained"),
+            (ProxyKind::Envoy, 503, 0, 3, 1, false, "unexplained"),
+            (ProxyKind::Envoy, 503, 0, 3, 0, true, "unexplained"),
+            // Other backends may have free connections and failures.
+            (ProxyKind::Haproxy, 503, 5000, 3, 1, true, "queue-timeout"),
             (ProxyKind::Haproxy, 503, 5000, 0, 0, false, "unexplained"),
         ] {
             let facts = alone(proxy, status, |around| {
@@ -162,6 +172,7 @@ mod tests {
                         count: 1,
                         ago_ns: 5,
                         was: FailureWas::Ended,
+                        same_route: false,
                     }];
                 }
             });
