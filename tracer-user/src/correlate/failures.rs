@@ -89,8 +89,23 @@ impl Failures {
         }
     }
 
+    /// Did backends of a program fail requests on other listening addresses before that moment?
+    pub(super) fn elsewhere(&self, program: &Program, moment: MonoNs, route: &Route) -> bool {
+        self.recent(program, moment)
+            .any(|failure| is_elsewhere(failure, route))
+    }
+
+    fn recent(&self, program: &Program, moment: MonoNs) -> impl Iterator<Item = &Failure> {
+        self.seen.iter().filter(move |failure| {
+            failure.program == *program
+                && failure.at <= moment
+                && moment - failure.at <= REMEMBER_NS
+        })
+    }
+
     /// Those of a program before that moment, by backend: those of the same route first, then the
-    /// newest.
+    /// newest. What is known to have failed a request on another listening address is left out; whom
+    /// a health check works for is not known.
     pub(super) fn before(
         &self,
         program: &Program,
@@ -99,13 +114,8 @@ impl Failures {
     ) -> Vec<RecentFailure> {
         let mut found: Vec<RecentFailure> = Vec::new();
         let mut recent: Vec<&Failure> = self
-            .seen
-            .iter()
-            .filter(|failure| {
-                failure.program == *program
-                    && failure.at <= moment
-                    && moment - failure.at <= REMEMBER_NS
-            })
+            .recent(program, moment)
+            .filter(|failure| !is_elsewhere(failure, route))
             .collect();
         let is_same = |failure: &Failure| failure.route.as_ref() == Some(route);
         recent.sort_by_key(|failure| (!is_same(failure), Reverse(failure.at)));
@@ -127,6 +137,11 @@ impl Failures {
         }
         found
     }
+}
+
+fn is_elsewhere(failure: &Failure, route: &Route) -> bool {
+    let known = failure.route.as_ref();
+    known.is_some_and(|other| other.local != route.local)
 }
 
 /// What a proxy may hold against a backend. A client that left is nobody's failure.
@@ -182,8 +197,12 @@ mod tests {
             .map(|f| (f.upstream.port(), f.same_route))
             .collect();
         assert_eq!(ports, [(1, true), (2, false)]);
+        // On another listening address only the one without a client counts.
         let found = failures.before(&program, at(100), &route(81));
-        assert!(found.iter().all(|f| !f.same_route));
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].upstream.port(), found[0].same_route), (2, false));
+        assert!(failures.elsewhere(&program, at(100), &route(81)));
+        assert!(!failures.elsewhere(&program, at(100), &route(80)));
     }
 
     #[test]

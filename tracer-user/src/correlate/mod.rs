@@ -389,12 +389,16 @@ impl Correlator {
     /// like a health check.
     fn candidate(&self, seq: Seq, pid: u32) -> Option<&AttemptFacts> {
         let facts = &self.pending.get(seq)?.facts;
-        let checks = self.proxies.get(&pid) != Some(&ProxyKind::Nginx)
-            && facts.phase().is_before_request()
-            && self
-                .checks
-                .likely(facts.exchange.remote, facts.exchange.time_ns);
-        (!checks).then_some(facts)
+        let check = facts.phase().is_before_request()
+            && match self.proxies.get(&pid) {
+                Some(ProxyKind::Nginx) => false,
+                // They connect on the thread that has the request, which ties the two.
+                Some(ProxyKind::Haproxy | ProxyKind::Envoy) => true,
+                Some(ProxyKind::Apache | ProxyKind::Other(_)) | None => self
+                    .checks
+                    .likely(facts.exchange.remote, facts.exchange.time_ns),
+            };
+        (!check).then_some(facts)
     }
 
     fn program(&self, pid: u32) -> Program {
@@ -422,6 +426,9 @@ impl Correlator {
             failures: self
                 .failures
                 .before(&self.program(client.pid), start, route),
+            failures_elsewhere: self
+                .failures
+                .elsewhere(&self.program(client.pid), start, route),
             in_use: self.readings.in_use(client.pid, moment),
             names: self.names.failures(client.pid, asked_from, moment),
             waited_ns: moment.checked_sub(start),
@@ -632,7 +639,7 @@ impl Correlator {
             local: client.local,
             host: request.as_ref().and_then(|request| request.host.clone()),
         };
-        if draft.claim {
+        if draft.claim && tie >= Confidence::Strong {
             for attempt in &attempts {
                 self.failures.note_route(attempt, &route);
             }

@@ -112,6 +112,13 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Had the client of this attempt left before it ended? One that got the error had not, whatever
+    /// a guessed link says.
+    fn client_had_left(&self, attempt: &AttemptFacts) -> bool {
+        let answered = self.deciding && self.case.outcome == Outcome::ErrorResponse;
+        !answered && attempt.client_had_left()
+    }
+
     /// The case, if it is an error response that no backend connection took up.
     fn alone(&self) -> Option<&CaseFacts> {
         let case = self.case;

@@ -9,6 +9,8 @@ use crate::event::{MonoNs, UpstreamsInUse};
 pub struct Around {
     /// Failures of backends that the same proxy program had shortly before the request, newest first.
     pub failures: Vec<RecentFailure>,
+    /// Backends failed requests that came in on other listening addresses.
+    pub failures_elsewhere: bool,
     /// What the process had open.
     pub in_use: Option<UpstreamsInUse>,
     /// Names that it could not resolve, newest first.

@@ -104,7 +104,9 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let retransmits = attempt.exchange.retransmits;
     let ended_by = match end {
         End::KernelTimeout => EndedBy::Kernel,
-        End::Proxy if !attempt.client_had_left() && (retransmits > 0 || waited >= PATIENCE_NS) => {
+        End::Proxy
+            if !context.client_had_left(attempt) && (retransmits > 0 || waited >= PATIENCE_NS) =>
+        {
             EndedBy::Proxy
         }
         End::Proxy | End::PeerFin | End::PeerReset | End::Unreachable => return None,
@@ -136,7 +138,10 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::testing::{AttemptBuilder, expect};
+    use crate::case::Outcome;
+    use crate::diagnose::judge;
+    use crate::diagnose::testing::{AttemptBuilder, case, expect};
+    use crate::event::ProxyKind;
 
     #[test]
     fn timeouts() {
@@ -156,6 +161,14 @@ mod tests {
         let unknown = ("unexplained", EndedBy::Proxy, How::Unknown);
         let up = AttemptBuilder::connecting;
         expect(502, up().closed(20), unknown);
-        expect(502, up().closed(2000).client_left(), unknown);
+        // A client that got the error had not left; one that got nothing may have.
+        let mut facts = case(
+            ProxyKind::Nginx,
+            502,
+            vec![up().closed(2000).client_left().build()],
+        );
+        assert_eq!(judge(&facts).rule, "connect-timeout");
+        facts.outcome = Outcome::Dropped;
+        assert_eq!(judge(&facts).rule, "unexplained");
     }
 }

@@ -73,7 +73,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let attempt = context.attempt?;
     let queue = attempt.listen_queue?;
     let (end, at) = attempt.first_end()?;
-    if !matches!(end, End::Proxy | End::KernelTimeout) || attempt.client_had_left() {
+    if !matches!(end, End::Proxy | End::KernelTimeout) || context.client_had_left(attempt) {
         return None;
     }
     let stage = stage(attempt)?;

@@ -2,7 +2,7 @@
 
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{Fact, NEVER_SENT};
-use crate::diagnose::facts::{NameFailure, NameSays};
+use crate::diagnose::facts::{CaseFacts, NameFailure, NameSays};
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 use crate::dns::rcode_name;
 
@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
         "an error response without any backend connection",
         "a DNS answer to the same process with a response code other than NOERROR, or without an IPv4 address; or no \
          answer for at least 1 s",
-        "no good answer for that name since",
+        "no good answer for that name since; and where it was asked for in the background, no failure of a backend before",
     ],
     confused_with: &[
         Confusion {
@@ -77,14 +77,9 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let newest = case.around.names.first()?;
     let background = in_background(case.request_start_ns, newest);
-    // What failed the same route before is nearer than a name that any route may need.
-    if background
-        && case
-            .around
-            .failures
-            .iter()
-            .any(|failure| failure.same_route)
-    {
+    // Which routes need a name that is looked up in the background is not known: failures of backends
+    // may as well be the reason.
+    if background && (!case.around.failures.is_empty() || waited_in_queue(case)) {
         return None;
     }
     let facts = case
@@ -112,12 +107,18 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     })
 }
 
+/// A proxy that has no server answers at once.
+fn waited_in_queue(case: &CaseFacts) -> bool {
+    case.around.waited_ns.is_some_and(|ns| ns >= 100_000_000)
+}
+
 /// Was the name looked up before the client's request came?
 fn in_background(request_start_ns: Option<u64>, failure: &NameFailure) -> bool {
     request_start_ns.is_some_and(|start| failure.at_ns < start)
 }
 
-fn sentence(failure: &NameFailure) -> String {
+/// What came of a name.
+pub(super) fn sentence(failure: &NameFailure) -> String {
     let name = &failure.name;
     match failure.says {
         NameSays::Error(rcode) => {

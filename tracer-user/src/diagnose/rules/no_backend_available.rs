@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
          backend is up (nginx 502, the others 503)",
         "failures of the same proxy program's backends within the 60 s before",
         "one of them failed a request that came in on the same address for the same host; or no connection of the \
-         process was waiting for a response",
+         process was waiting for a response and no name was without an address",
     ],
     confused_with: &[
         Confusion {
@@ -93,9 +93,11 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let around = &case.around;
     let same_route = around.failures.iter().any(|failure| failure.same_route);
-    // Without a failure of this route, a busy connection speaks for a limit as well.
+    // Without a failure of this route, a busy connection speaks for a limit as well, and a name
+    // without an address for that.
     let busy = around.in_use.is_some_and(|in_use| in_use.busy > 0);
-    if busy && !same_route || around.failures.is_empty() || !is_status(case) {
+    let ambiguous = busy || !around.names.is_empty();
+    if ambiguous && !same_route || around.failures.is_empty() || !is_status(case) {
         return None;
     }
     let mut facts: Vec<Fact> = around.failures.iter().map(fact).collect();
@@ -139,7 +141,8 @@ fn is_status(case: &CaseFacts) -> bool {
     )
 }
 
-fn fact(failure: &RecentFailure) -> Fact {
+/// Failures of one backend.
+pub(super) fn fact(failure: &RecentFailure) -> Fact {
     let was = match failure.was {
         FailureWas::NotConnected => "no connection could be made".to_owned(),
         FailureWas::Handshake => "the TLS handshake failed".to_owned(),
@@ -167,6 +170,7 @@ fn fact(failure: &RecentFailure) -> Fact {
 mod tests {
     use super::*;
     use crate::case::Confidence;
+    use crate::diagnose::facts::{NameFailure, NameSays};
     use crate::diagnose::judge;
     use crate::diagnose::testing::{alone, case, in_use};
 
@@ -212,6 +216,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_check_that_failed_or_a_name_without_an_address() {
+        let facts = alone(ProxyKind::Haproxy, 503, |around| {
+            around.failures = vec![failure()];
+            around.names = vec![NameFailure {
+                name: "app.internal".into(),
+                says: NameSays::Error(3),
+                at_ns: 0,
+            }];
+        });
+        let verdict = judge(&facts);
+        assert_eq!(verdict.rule, "unexplained");
+        let names: Vec<_> = verdict.evidence.iter().map(|e| e.fact).collect();
+        assert!(names.contains(&"recent-failure") && names.contains(&"name-not-resolved"));
     }
 
     #[test]

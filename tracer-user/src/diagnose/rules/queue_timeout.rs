@@ -92,7 +92,8 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let queued =
         case.proxy == ProxyKind::Haproxy && case.status == Some(503) && waited >= QUEUED_NS;
     let all_busy = in_use.idle == 0 && case.around.failures.is_empty();
-    if !queued && !(all_busy && fits(case, waited)) {
+    let refused = all_busy && fits(case, waited);
+    if !queued && !refused {
         return None;
     }
     let busy = format!(
@@ -127,7 +128,9 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
 fn fits(case: &CaseFacts, waited: u64) -> bool {
     let queued = waited >= QUEUED_NS;
     match (&case.proxy, case.status) {
-        (ProxyKind::Nginx, Some(502)) | (ProxyKind::Envoy, Some(503)) => true,
+        (ProxyKind::Nginx, Some(502)) => true,
+        // It gives the same answer when health checks or names failed, which may be long ago.
+        (ProxyKind::Envoy, Some(503)) => !case.around.failures_elsewhere,
         (ProxyKind::Apache, Some(503)) => queued,
         (ProxyKind::Other(_), Some(502..=504)) => queued,
         _ => false,

@@ -94,7 +94,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         End::KernelTimeout => EndedBy::Kernel,
         End::Proxy
             if silent >= PATIENCE_NS
-                && !attempt.client_had_left()
+                && !context.client_had_left(attempt)
                 && tls.error_sent().is_none()
                 && tls.error_received().is_none()
                 && !tls.hidden_alert_sent
@@ -196,12 +196,6 @@ mod tests {
             ),
             (ProxyKind::Nginx, 502, up().closed(3000), "unexplained"),
             (ProxyKind::Haproxy, 503, up().closed(20), "unexplained"),
-            (
-                ProxyKind::Haproxy,
-                503,
-                up().closed(1000).client_left(),
-                "unexplained",
-            ),
             (
                 ProxyKind::Haproxy,
                 503,

@@ -133,7 +133,7 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
         return Some((Fact::new("alert-sent-about-certificate", text), true));
     }
     if !matches!(attempt.first_end(), Some((End::Proxy, _)))
-        || attempt.client_had_left()
+        || context.client_had_left(attempt)
         || tls.error_sent().is_some()
         || tls.error_received().is_some()
         || !closed_at_once(attempt)
@@ -259,13 +259,7 @@ mod tests {
             ),
             // The others check within the handshake.
             (ProxyKind::Haproxy, 503, done().closed(3), "unexplained"),
-            // The client left, or the proxy waited.
-            (
-                ProxyKind::Nginx,
-                502,
-                done().closed(3).client_left(),
-                "unexplained",
-            ),
+            // The proxy waited.
             (
                 ProxyKind::Nginx,
                 504,

@@ -2,9 +2,10 @@
 
 use tracer_ebpf::flags;
 
+use super::{name_resolution_failed, no_backend_available};
 use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{self, Fact};
-use crate::diagnose::facts::{AttemptFacts, End, Phase, Progress};
+use crate::diagnose::facts::{Around, AttemptFacts, CaseFacts, End, Phase, Progress};
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake, words};
 use crate::http::Head;
 
@@ -54,12 +55,12 @@ pub(in crate::diagnose) const RULE: Rule = Rule {
 pub(in crate::diagnose) fn find(context: &Context<'_>) -> Finding {
     match context.attempt {
         Some(attempt) => from_attempt(attempt),
-        None => without_attempt(context.case.taken_up),
+        None => without_attempt(context.case),
     }
 }
 
-fn without_attempt(taken_up: bool) -> Finding {
-    let (name, what) = if taken_up {
+fn without_attempt(case: &CaseFacts) -> Finding {
+    let (name, what) = if case.taken_up {
         (
             "no-failure-seen",
             "a backend connection took this request up, but no failure of it was seen",
@@ -67,18 +68,47 @@ fn without_attempt(taken_up: bool) -> Finding {
     } else {
         (
             "no-connection",
-            "no backend connection was made for this request, and nothing seen around it says why: all backends marked \
+            "no backend connection was made for this request, and what was seen around it does not decide why: all backends marked \
              down (no-backend-available), a queue or limit (queue-timeout), a name without an address \
              (name-resolution-failed), no descriptors left (local-fd-exhausted), or a rule of the proxy itself",
         )
     };
+    let mut facts = vec![Fact::new(name, what)];
+    if !case.taken_up {
+        facts.extend(around(&case.around));
+    }
     Finding {
         ended_by: EndedBy::Unknown,
         how: How::NoConnection,
         what: what.to_owned(),
         delivery: String::new(),
-        facts: vec![Fact::new(name, what)],
+        facts,
     }
+}
+
+/// What speaks for one or the other reason.
+fn around(around: &Around) -> Vec<Fact> {
+    let mut facts: Vec<Fact> = around
+        .failures
+        .iter()
+        .map(no_backend_available::fact)
+        .collect();
+    facts.extend(around.names.iter().map(|failure| {
+        Fact::new(
+            "name-not-resolved",
+            name_resolution_failed::sentence(failure),
+        )
+    }));
+    if let Some(in_use) = around.in_use {
+        facts.push(Fact::new(
+            "connections",
+            format!(
+                "process {} had {} backend connections that waited for a response and {} free",
+                in_use.pid, in_use.busy, in_use.idle
+            ),
+        ));
+    }
+    facts
 }
 
 fn from_attempt(attempt: &AttemptFacts) -> Finding {
