@@ -177,6 +177,8 @@ pub struct ConnState {
     pub error_ns: u64,
     /// The process closed or shut down its side.
     pub closed_ns: u64,
+    /// The process sent its goodbye over TLS: a record of the size of an alert.
+    pub goodbye_ns: u64,
 
     /// Last payload byte before the current exchange.
     pub idle_since_ns: u64,

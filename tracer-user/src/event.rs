@@ -166,6 +166,9 @@ pub struct Times {
     pub error: Option<MonoNs>,
     /// The process closed, shut down or aborted its side.
     pub closed: Option<MonoNs>,
+    /// The process sent an alert over TLS, most often its goodbye.
+    #[serde(default)]
+    pub goodbye: Option<MonoNs>,
     /// Last payload before this exchange.
     pub idle_since: Option<MonoNs>,
     /// First request byte.

@@ -218,7 +218,9 @@ pub(crate) fn remember_closed(conn: &ConnState) {
     let ours_first = conn.closed_ns != 0
         && conn.reset_received_ns == 0
         && (conn.fin_received_ns == 0 || conn.closed_ns < conn.fin_received_ns);
-    if conn.flags & flags::BACKEND == 0 || conn.flags & flags::LATE_REQUEST != 0 || !ours_first {
+    // One whose end was a failure has been told of.
+    const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
+    if conn.flags & flags::BACKEND == 0 || conn.flags & TOLD != 0 || !ours_first {
         return;
     }
     let ends = Ends {

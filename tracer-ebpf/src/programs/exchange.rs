@@ -34,7 +34,13 @@ const TLS_ALERT_MAX: u64 = 32;
 /// 4.4.4 and 6: at least 58 bytes against 24 with the usual ciphers).
 const TLS_SECOND_FLIGHT_MIN: u64 = 50;
 
+/// Sends over TLS of this many bytes or more are no goodbye.
+const TLS_GOODBYE_MAX: u64 = 64;
+/// An alert of TLS 1.3 with its record header: two bytes, the inner type and the cipher's 16.
+const TLS13_ALERT: u64 = 24;
+
 // Record types of RFC 8446, 5.1.
+const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_APPLICATION_DATA: u8 = 0x17;
 
@@ -51,6 +57,10 @@ pub(crate) fn sent(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
         return;
     }
     let turn = conn.direction != SENT;
+    if bytes < TLS_GOODBYE_MAX && conn.flags & flags::TLS != 0 && is_goodbye(bytes) {
+        goodbye(sk, bytes);
+        return;
+    }
     if conn::is_upstream(conn) {
         if turn {
             request_to_backend(sk, bytes, pid_tgid);
@@ -172,6 +182,27 @@ fn first_word() -> u32 {
 fn is_tls(word: u32) -> bool {
     let bytes = word.to_ne_bytes();
     (0x14..=0x17).contains(&bytes[0]) && bytes[1] == 3
+}
+
+/// Is a short send over TLS an alert? In TLS 1.2 its record says so; in TLS 1.3 only its size does, and
+/// no request is that short.
+#[inline(always)]
+fn is_goodbye(bytes: u64) -> bool {
+    let kind = first_word().to_ne_bytes()[0];
+    kind == TLS_ALERT || kind == TLS_APPLICATION_DATA && bytes == TLS13_ALERT
+}
+
+/// An alert, most often close_notify, is neither request nor response.
+#[inline(always)]
+fn goodbye(sk: u64, bytes: u64) {
+    let Some(conn) = conn::get(sk) else { return };
+    // SAFETY: no arguments.
+    conn.goodbye_ns = unsafe { bpf_ktime_get_ns() };
+    if conn.flags & flags::HANDSHAKE != 0 {
+        conn.request_bytes += bytes;
+        conn.sent_last_len = bytes as u32;
+        head::head_sent(sk, bytes);
+    }
 }
 
 /// A send within a TLS handshake: is it still part of it? In TLS 1.3 the end of the handshake looks

@@ -50,6 +50,7 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         let name = reasons.get(&number?)?;
         Some(name.trim_start_matches("SK_RST_REASON_").to_owned())
     };
+    let tls_answer = tls::answer(&exchange);
     // Thousands of these may wait; the heads are the bulk of them.
     exchange.request_head = Vec::new();
     exchange.response_head = Vec::new();
@@ -69,6 +70,7 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         process_end: None,
         listen_queue: None,
         tls: handshake,
+        tls_answer,
         wants_tls,
     }
 }
@@ -131,7 +133,7 @@ pub(super) fn progress(exchange: &Exchange) -> Progress {
     if exchange.response_bytes == 0 {
         return Progress::Nothing;
     }
-    if tls::is_alert_only(exchange) {
+    if tls::answer(exchange).is_some_and(|answer| answer.other == 0) {
         return Progress::Nothing;
     }
     if exchange.has(flags::OPAQUE | flags::TLS | flags::TUNNEL) || exchange.response_head.is_empty()

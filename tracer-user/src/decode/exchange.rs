@@ -158,6 +158,7 @@ fn times(conn: &ConnState) -> Times {
         reset_sent: at(conn.reset_sent_ns),
         error: at(conn.error_ns),
         closed: at(conn.closed_ns),
+        goodbye: at(conn.goodbye_ns),
         idle_since: at(conn.idle_since_ns),
         request_start: at(conn.request_start_ns),
         response_start: at(conn.response_start_ns),

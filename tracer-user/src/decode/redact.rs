@@ -92,9 +92,30 @@ pub(super) fn tail(tail: &mut Vec<u8>, tls: bool) {
 }
 
 fn unknown(head: &mut Vec<u8>) {
-    if head.first() != Some(&TLS_HANDSHAKE) {
-        head.truncate(UNKNOWN_KEPT);
+    match head[..] {
+        [0x14..=0x17, 3, ..] => records(head),
+        _ => head.truncate(UNKNOWN_KEPT),
     }
+}
+
+/// Of TLS the headers of the records stay, hellos and other handshake messages (in the clear they hold
+/// no secret), and alerts in the clear. The rest is ciphertext.
+fn records(head: &mut [u8]) {
+    const HEADER: usize = 5;
+    const ALERT: u8 = 0x15;
+    let mut rest = head;
+    while let [kind, 3, _, high, low, body @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        let clear = *kind == TLS_HANDSHAKE || *kind == ALERT && len == 2;
+        let (body, next) = body.split_at_mut(len.min(body.len()));
+        if !clear {
+            body.fill(MASK);
+        }
+        rest = next;
+    }
+    // A header that is cut, or what is no record.
+    let cut = rest.len().min(HEADER);
+    rest[cut..].fill(MASK);
 }
 
 /// Does it begin like an HTTP/1.x request? A start of nothing but letters may be one.
@@ -260,9 +281,53 @@ mod tests {
         for (before, after) in table {
             assert_eq!(redacted(request, before), after);
         }
-        let mut tls = vec![TLS_HANDSHAKE; 100];
+        // A hello stays, ciphertext does not, lengths are true.
+        let mut tls = vec![
+            TLS_HANDSHAKE,
+            3,
+            3,
+            0,
+            2,
+            1,
+            2,
+            0x17,
+            3,
+            3,
+            0,
+            3,
+            7,
+            8,
+            9,
+            0x17,
+            3,
+        ];
+        let hidden = [
+            TLS_HANDSHAKE,
+            3,
+            3,
+            0,
+            2,
+            1,
+            2,
+            0x17,
+            3,
+            3,
+            0,
+            3,
+            MASK,
+            MASK,
+            MASK,
+            0x17,
+            3,
+        ];
         request(&mut tls);
-        assert_eq!(tls.len(), 100);
+        assert_eq!(tls, hidden);
+        let mut alert = vec![0x15, 3, 3, 0, 2, 2, 40, 0x15, 3, 3, 0, 26, 5, 5];
+        response(&mut alert);
+        assert_eq!(
+            alert,
+            [0x15, 3, 3, 0, 2, 2, 40, 0x15, 3, 3, 0, 26, MASK, MASK]
+        );
         let mut other = vec![1; 100];
         request(&mut other);
         assert_eq!(other.len(), UNKNOWN_KEPT);

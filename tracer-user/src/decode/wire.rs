@@ -80,6 +80,7 @@ pub(super) fn conn(rest: &mut &[u8]) -> Result<ConnState, DecodeError> {
         reset_sent_ns: rest.get_u64_ne(),
         error_ns: rest.get_u64_ne(),
         closed_ns: rest.get_u64_ne(),
+        goodbye_ns: rest.get_u64_ne(),
         idle_since_ns: rest.get_u64_ne(),
         request_start_ns: rest.get_u64_ne(),
         response_start_ns: rest.get_u64_ne(),

@@ -228,6 +228,26 @@ pub(super) fn our_reset(attempt: &AttemptFacts) -> Option<Fact> {
     Some(Fact::new("reset-sent", text))
 }
 
+/// What came over TLS that is no part of a response.
+pub(super) fn tls_answer(attempt: &AttemptFacts) -> Option<Fact> {
+    let answer = attempt.tls_answer.filter(|answer| answer.other == 0)?;
+    let what = match (answer.tickets, answer.goodbye) {
+        (0, _) => "a record of the size of an alert: the backend's goodbye".to_owned(),
+        (tickets, goodbye) => format!(
+            "{} of session tickets{}",
+            words::bytes(tickets),
+            if goodbye { " and a goodbye" } else { "" }
+        ),
+    };
+    Some(Fact::new(
+        "tls-answer",
+        format!(
+            "by the sizes of the TLS records, the {} that came were {what}, no part of a response",
+            words::bytes(attempt.exchange.response_bytes)
+        ),
+    ))
+}
+
 /// Response bytes that were never read.
 pub(super) fn unread(attempt: &AttemptFacts) -> Option<Fact> {
     let unread = attempt.exchange.socket.unread.filter(|bytes| *bytes > 0)?;

@@ -4,7 +4,7 @@ mod around;
 mod tls;
 
 pub use around::{Around, FailureWas, NameFailure, NameSays, RecentFailure};
-pub use tls::{FirstBytes, TlsFacts, WantsTls};
+pub use tls::{FirstBytes, TlsAnswer, TlsFacts, WantsTls};
 
 use tracer_ebpf::flags;
 
@@ -89,6 +89,8 @@ pub struct AttemptFacts {
     pub exchange: Exchange,
     /// The TLS handshake, if it was all that happened.
     pub tls: Option<TlsFacts>,
+    /// What came in answer to a request over TLS.
+    pub tls_answer: Option<TlsAnswer>,
     /// The backend's answer shows that it wants TLS, and the request was plain text.
     pub wants_tls: Option<WantsTls>,
     /// The accept queue of the backend (on this host) was full during the attempt.
@@ -194,11 +196,16 @@ impl AttemptFacts {
             _ => None,
         };
         let error_ns = times.error.unwrap_or(self.exchange.time_ns);
+        // Over TLS a side that closes says so first, and the other may close before the FIN is there.
+        let goodbye = self.tls_answer.is_some_and(|answer| answer.goodbye);
+        let goodbye = times.response_last.filter(|_| goodbye);
         [
             times.fin_received.map(|at| (End::PeerFin, at)),
+            goodbye.map(|at| (End::PeerFin, at)),
             times.reset_received.map(|at| (End::PeerReset, at)),
             reported.map(|end| (end, error_ns)),
             times.closed.map(|at| (End::Proxy, at)),
+            times.goodbye.map(|at| (End::Proxy, at)),
         ]
         .into_iter()
         .flatten()

@@ -19,7 +19,7 @@ pub(crate) mod words;
 pub use errno::{describe as describe_errno, symbol as errno_symbol};
 pub use facts::{
     Around, AtPeerEnd, AttemptFacts, CaseFacts, End, FailureWas, FirstBytes, HiddenBy, NameFailure,
-    NameSays, PeerHalf, Phase, ProcessEnd, Progress, RecentFailure, TlsFacts, WantsTls,
+    NameSays, PeerHalf, Phase, ProcessEnd, Progress, RecentFailure, TlsAnswer, TlsFacts, WantsTls,
 };
 
 #[cfg(test)]
@@ -194,11 +194,13 @@ pub fn judge(case: &CaseFacts) -> Verdict {
         what = format!("{what}, because {}", fact.text());
         evidence.push(fact.of_attempt(last));
     }
-    evidence.extend(
-        case.deciding()
-            .and_then(evidence::request_unread)
-            .map(|fact| fact.of_attempt(last)),
-    );
+    for about in [evidence::request_unread, evidence::tls_answer] {
+        evidence.extend(
+            case.deciding()
+                .and_then(about)
+                .map(|fact| fact.of_attempt(last)),
+        );
+    }
     let confidence = match rule.id {
         "application-502" | "unexplained" => Confidence::None,
         _ if inferred => case.tie.min(Confidence::Weak),

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::flags;
 
-use crate::diagnose::{FirstBytes, TlsFacts, WantsTls};
+use crate::diagnose::{FirstBytes, TlsAnswer, TlsFacts, WantsTls};
 use crate::event::Exchange;
 use crate::printable::printable_bytes;
 use crate::tls::{self, Alert, Kind, Record};
@@ -11,6 +11,8 @@ use crate::tls::{self, Alert, Kind, Record};
 const SHOWN: usize = 16;
 /// An encrypted alert of TLS 1.3 with its record header, bytes.
 const HIDDEN_ALERT: u64 = 24;
+/// Sizes of an alert with its record header in TLS 1.3, and in TLS 1.2 with AES-GCM.
+const GOODBYES: [u64; 2] = [24, 31];
 /// The same behind a ChangeCipherSpec record in one send.
 const HIDDEN_ALERT_AND_CCS: u32 = 30;
 
@@ -58,13 +60,37 @@ pub(super) fn wants_tls(x: &Exchange) -> Option<WantsTls> {
         .map(WantsTls::Says)
 }
 
-/// Is all that came in answer to a request over TLS an alert? It cannot be a response: an alert is two
-/// bytes.
-pub(super) fn is_alert_only(x: &Exchange) -> bool {
-    x.has(flags::TLS)
-        && tls::records(&x.response_head)
-            .next()
-            .is_some_and(|record| record.is_alert_size() && x.response_bytes == whole(&record))
+/// What came in answer to a request over TLS. A server sends its session tickets at once after the
+/// handshake, two or more, all of one size; an alert is two bytes. Neither can be a response.
+pub(super) fn answer(x: &Exchange) -> Option<TlsAnswer> {
+    if !x.has(flags::TLS) || x.has(flags::HANDSHAKE) || x.response_bytes == 0 {
+        return None;
+    }
+    let seen: Vec<Record<'_>> = tls::records(&x.response_head).collect();
+    let first = seen.first()?;
+    let alike = |record: &&Record<'_>| {
+        record.kind == Kind::ApplicationData && record.len == first.len && !record.is_alert_size()
+    };
+    let same = seen.iter().take_while(alike).count();
+    let tickets = if x.exchange == 1 && !x.has(flags::ADOPTED) && same >= 2 {
+        same as u64 * whole(first)
+    } else {
+        0
+    };
+    let told: u64 = seen.iter().map(whole).sum();
+    let behind = x.response_bytes.saturating_sub(told);
+    // The header of the last record may lie behind the kept bytes.
+    let goodbye = match seen.last() {
+        Some(last) if behind == 0 => last.is_alert_size().then(|| whole(last)),
+        _ => GOODBYES.contains(&behind).then_some(behind),
+    };
+    Some(TlsAnswer {
+        tickets,
+        goodbye: goodbye.is_some(),
+        other: x
+            .response_bytes
+            .saturating_sub(tickets + goodbye.unwrap_or(0)),
+    })
 }
 
 /// After the handshake the proxy sent two encrypted bytes and nothing else: the polite goodbye of a
@@ -201,20 +227,50 @@ mod tests {
     }
 
     #[test]
-    fn only_an_alert_came() {
+    fn what_came_after_a_request() {
+        let record = |len: usize| {
+            let mut bytes = vec![0x17, 3, 3];
+            bytes.extend((len as u16).to_be_bytes());
+            bytes.extend(vec![b'*'; len]);
+            bytes
+        };
         let mut x = exchange(Role::Connecting, 1);
         x.flags = flags::TLS | flags::OPAQUE;
-        for (head, bytes, want) in [
-            (vec![0x17, 3, 3, 0, 19], 24, true),
-            (vec![0x17, 3, 3, 0, 19], 240, false),
-            (vec![0x17, 3, 3, 0, 250], 255, false),
-            (vec![0x15, 3, 3, 0, 26], 31, true),
-            (vec![], 31, false),
+        // Records as kept, bytes in all; tickets, goodbye, other bytes.
+        for (head, bytes, tickets, goodbye, other) in [
+            (record(19), 24, 0, true, 0),
+            (record(19)[..9].to_vec(), 24, 0, true, 0),
+            (record(250), 255, 0, false, 255),
+            ([record(87), record(87)].concat(), 184, 184, false, 0),
+            (
+                [record(87), record(87), record(19)].concat(),
+                208,
+                184,
+                true,
+                0,
+            ),
+            // The last header lies behind what was kept.
+            ([record(250), record(250)].concat(), 534, 510, true, 0),
+            ([record(87), record(300)].concat(), 397, 0, false, 397),
+            ([record(87), record(19)].concat(), 116, 0, true, 92),
+            (vec![0x15, 3, 3, 0, 26], 31, 0, true, 0),
         ] {
             x.response_head = head;
             x.response_bytes = bytes;
-            assert_eq!(is_alert_only(&x), want, "{x:?}");
+            let want = TlsAnswer {
+                tickets,
+                goodbye,
+                other,
+            };
+            assert_eq!(answer(&x), Some(want), "{x:?}");
         }
+        // Later on a connection two records of one size are data.
+        x.exchange = 2;
+        x.response_head = [record(87), record(87)].concat();
+        x.response_bytes = 184;
+        assert_eq!(answer(&x).map(|answer| answer.other), Some(184));
+        x.response_head.clear();
+        assert_eq!(answer(&x), None);
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl AttemptBuilder {
             peer: None,
             process_end: None,
             tls: None,
+            tls_answer: None,
             wants_tls: None,
             listen_queue: None,
         })

@@ -53,6 +53,17 @@ impl TlsFacts {
     }
 }
 
+/// What came from a backend over TLS after a request, as far as the sizes of the records tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsAnswer {
+    /// Session tickets: records of one size at the beginning of a connection.
+    pub tickets: u64,
+    /// The last record has the size of an alert: a goodbye.
+    pub goodbye: bool,
+    /// Bytes that are neither.
+    pub other: u64,
+}
+
 /// How a backend shows that it wants TLS where it was sent plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantsTls {
