@@ -117,8 +117,50 @@ pub mod flags {
     pub const RESPONSE_GAP: u32 = 1 << 24;
     /// On a backend's connection: request data came after its side had closed.
     pub const LATE_REQUEST: u32 = 1 << 25;
+    /// The TLS handshake of our side was one of TLS 1.3.
+    pub const TLS13: u32 = 1 << 27;
     /// With [`NO_SYN`]: it was given up within `socket` itself, for want of a descriptor.
     pub const NO_DESCRIPTOR: u32 = 1 << 26;
+
+    /// Every flag, to see that no two share a bit.
+    const ALL: [u32; 26] = [
+        ADOPTED,
+        USED_BEFORE,
+        OPAQUE,
+        TLS,
+        TUNNEL,
+        WATCH,
+        REPORTED,
+        STATUS_REPORTED,
+        PEER_FIN_FIRST,
+        REQUEST_UNREAD,
+        RESPONSE_UNREAD,
+        HEAD_REQUEST,
+        SAMPLED,
+        LINK_GONE,
+        LINK_CLIENT_LEFT,
+        LINK_ANSWERED,
+        ABORTED,
+        OVER,
+        HANDSHAKE,
+        TLS_SECOND_FLIGHT,
+        BACKEND,
+        NO_SYN,
+        RESPONSE_GAP,
+        LATE_REQUEST,
+        TLS13,
+        NO_DESCRIPTOR,
+    ];
+
+    const _: () = {
+        let mut seen = 0u32;
+        let mut i = 0;
+        while i < ALL.len() {
+            assert!(seen & ALL[i] == 0, "two flags share a bit");
+            seen |= ALL[i];
+            i += 1;
+        }
+    };
 }
 
 /// No reset reason is known.

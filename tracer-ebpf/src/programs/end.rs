@@ -149,6 +149,7 @@ fn backend_over(sk: u64, conn: &mut ConnState) {
     } else if conn.flags & flags::TLS != 0 {
         // A goodbye is no answer.
         conn.response_bytes < TLS_ANSWER_MIN
+            || conn.flags & flags::ABORTED != 0 && sock::unread(sk) > 0
     } else if conn.flags & flags::OPAQUE != 0 {
         conn.response_bytes == 0
     } else {
@@ -182,13 +183,40 @@ fn peer_left_waiting(conn: &ConnState) -> bool {
 /// We reset a connection. On a backend's whose side is closed, that answers data which came too late.
 #[inline(always)]
 pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
-    // Or it closes for good, after its FIN, with bytes unread that came in between. (A FIN of the
-    // peer's counts as one.)
-    let late = answers_segment || conn.flags & flags::OVER != 0 && sock::unread(sk) > 1;
+    // Or it closes for good, after its FIN, with a request unread that came in between.
+    let late = answers_segment || conn.flags & flags::OVER != 0 && unread_request(sk, conn);
     if conn.flags & flags::BACKEND != 0
         && late
         && conn.closed_ns != 0
         && conn.flags & (flags::REPORTED | flags::LATE_REQUEST) == 0
+    {
+        conn.flags |= flags::LATE_REQUEST;
+        emit::exchange(sk, Cause::Ended);
+    }
+}
+
+/// Do bytes lie unread that can be a request? A FIN of the peer's counts as one, and over TLS its
+/// goodbye is no request.
+#[inline(always)]
+fn unread_request(sk: u64, conn: &ConnState) -> bool {
+    let unread = u64::from(sock::unread(sk));
+    if conn.flags & flags::TLS != 0 {
+        unread > TLS_ANSWER_MIN
+    } else {
+        unread > 1
+    }
+}
+
+/// The socket of a backend's connection goes away: a request may lie there that nobody read, because its
+/// client has let go of it before the backend closed for good.
+#[inline(always)]
+pub(crate) fn backend_gone(sk: u64, conn: &mut ConnState) {
+    const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
+    if conn.flags & flags::BACKEND != 0
+        && conn.exchange > 0
+        && conn.closed_ns != 0
+        && conn.flags & TOLD == 0
+        && unread_request(sk, conn)
     {
         conn.flags |= flags::LATE_REQUEST;
         emit::exchange(sk, Cause::Ended);

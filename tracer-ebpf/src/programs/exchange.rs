@@ -40,6 +40,7 @@ const TLS_GOODBYE_MAX: u64 = 64;
 const TLS13_ALERT: u64 = 24;
 
 // Record types of RFC 8446, 5.1.
+const TLS_CHANGE_CIPHER_SPEC: u8 = 0x14;
 const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_APPLICATION_DATA: u8 = 0x17;
@@ -219,6 +220,13 @@ fn handshake_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) -> bo
     head::head_sent(sk, bytes);
     if bytes >= TLS_SECOND_FLIGHT_MIN {
         conn.flags |= flags::TLS_SECOND_FLIGHT;
+        // A ChangeCipherSpec record of six bytes may stand in front.
+        let [first, .., behind, _] = conn.sent_last;
+        if first == TLS_APPLICATION_DATA
+            || first == TLS_CHANGE_CIPHER_SPEC && behind == TLS_APPLICATION_DATA
+        {
+            conn.flags |= flags::TLS13;
+        }
     }
     true
 }

@@ -18,6 +18,9 @@ const SAME: u32 = flags::ADOPTED
     | flags::REQUEST_UNREAD
     | flags::RESPONSE_UNREAD;
 
+/// Most bytes of a close_notify over TLS with its record header.
+const GOODBYE_MAX: u64 = 31;
+
 /// The other end's view of a backend's record.
 pub(super) fn mirrored(x: &Exchange) -> Exchange {
     let late = is_late(x);
@@ -73,6 +76,11 @@ pub(super) fn mirrored(x: &Exchange) -> Exchange {
 /// latter case its close is a reset, with the exchange before complete and bytes unread.
 pub(super) fn is_late(x: &Exchange) -> bool {
     let unread = x.socket.unread.unwrap_or(0);
+    if x.has(flags::TLS) && x.has(flags::ABORTED) && u64::from(unread) > GOODBYE_MAX {
+        // An answer was sent, so what lies there came after it.
+        let answered = x.times.response_last > x.times.request_start;
+        return answered && x.response_bytes > GOODBYE_MAX;
+    }
     x.has(flags::LATE_REQUEST)
         || x.has(flags::ABORTED)
             && unread > 0

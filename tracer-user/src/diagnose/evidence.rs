@@ -239,13 +239,18 @@ pub(super) fn tls_answer(attempt: &AttemptFacts) -> Option<Fact> {
             if goodbye { " and a goodbye" } else { "" }
         ),
     };
-    Some(Fact::new(
-        "tls-answer",
-        format!(
-            "by the sizes of the TLS records, the {} that came were {what}, no part of a response",
-            words::bytes(attempt.exchange.response_bytes)
-        ),
-    ))
+    let text = format!(
+        "by the sizes of the TLS records, the {} that came were {what}, no part of a response",
+        words::bytes(attempt.exchange.response_bytes)
+    );
+    Some(if answer.tickets_inferred {
+        Fact::inferred(
+            "tls-answer",
+            format!("{text} (inferred: one record, at once after the handshake)"),
+        )
+    } else {
+        Fact::new("tls-answer", text)
+    })
 }
 
 /// Response bytes that were never read.

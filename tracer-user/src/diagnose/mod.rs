@@ -171,7 +171,10 @@ pub fn ending(case: &CaseFacts, attempt: usize) -> (EndedBy, How) {
 /// 4. earlier attempts are cited as evidence, each with its own rule.
 pub fn judge(case: &CaseFacts) -> Verdict {
     let last = case.attempts.len().checked_sub(1);
-    let (rule, finding) = classify(case, case.deciding(), true);
+    let (rule, mut finding) = classify(case, case.deciding(), true);
+    for about in [evidence::request_unread, evidence::tls_answer] {
+        finding.facts.extend(case.deciding().and_then(about));
+    }
     let inferred = finding.facts.iter().any(Fact::is_inferred);
     let mut evidence: Vec<Evidence> = finding
         .facts
@@ -193,13 +196,6 @@ pub fn judge(case: &CaseFacts) -> Verdict {
         because = Some(cause);
         what = format!("{what}, because {}", fact.text());
         evidence.push(fact.of_attempt(last));
-    }
-    for about in [evidence::request_unread, evidence::tls_answer] {
-        evidence.extend(
-            case.deciding()
-                .and_then(about)
-                .map(|fact| fact.of_attempt(last)),
-        );
     }
     let confidence = match rule.id {
         "application-502" | "unexplained" => Confidence::None,

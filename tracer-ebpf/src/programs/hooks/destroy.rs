@@ -31,6 +31,7 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
         conn.request_bytes,
         conn.response_bytes
     );
+    end::backend_gone(sk, conn);
     end::remember_closed(conn);
     end::remember_let_go(sk);
     head::forget(sk);

@@ -72,7 +72,9 @@ pub(super) fn answer(x: &Exchange) -> Option<TlsAnswer> {
         record.kind == Kind::ApplicationData && record.len == first.len && !record.is_alert_size()
     };
     let same = seen.iter().take_while(alike).count();
-    let tickets = if x.exchange == 1 && !x.has(flags::ADOPTED) && same >= 2 {
+    let fresh = x.exchange == 1 && !x.has(flags::ADOPTED);
+    let tickets_inferred = fresh && same == 1 && is_ticket_like(x, first);
+    let tickets = if fresh && same >= 2 || tickets_inferred {
         same as u64 * whole(first)
     } else {
         0
@@ -86,11 +88,24 @@ pub(super) fn answer(x: &Exchange) -> Option<TlsAnswer> {
     };
     Some(TlsAnswer {
         tickets,
+        tickets_inferred,
         goodbye: goodbye.is_some(),
         other: x
             .response_bytes
             .saturating_sub(tickets + goodbye.unwrap_or(0)),
     })
+}
+
+/// A server may put its tickets into one record. It comes at once after the handshake of TLS 1.3, when
+/// the request has hardly arrived; that servers send tickets is the rule.
+fn is_ticket_like(x: &Exchange, record: &Record<'_>) -> bool {
+    const AT_ONCE_NS: u64 = 50_000_000;
+    const LONGEST: usize = 1200;
+    let at_once = match (x.times.request_start, x.times.response_start) {
+        (Some(request), Some(response)) => response.saturating_sub(request) < AT_ONCE_NS,
+        _ => false,
+    };
+    x.has(flags::TLS13) && at_once && record.len <= LONGEST
 }
 
 /// After the handshake the proxy sent two encrypted bytes and nothing else: the polite goodbye of a
@@ -259,11 +274,21 @@ mod tests {
             x.response_bytes = bytes;
             let want = TlsAnswer {
                 tickets,
+                tickets_inferred: false,
                 goodbye,
                 other,
             };
             assert_eq!(answer(&x), Some(want), "{x:?}");
         }
+        // One record at once after the handshake of TLS 1.3.
+        x.flags |= flags::TLS13;
+        (x.times.request_start, x.times.response_start) = (Some(1_000), Some(2_000_000));
+        (x.response_head, x.response_bytes) = ([record(179), record(19)].concat(), 208);
+        let inferred = answer(&x).unwrap();
+        assert!(inferred.tickets_inferred && inferred.goodbye);
+        assert_eq!((inferred.tickets, inferred.other), (184, 0));
+        x.times.response_start = Some(90_000_000);
+        assert_eq!(answer(&x).map(|answer| answer.other), Some(184));
         // Later on a connection two records of one size are data.
         x.exchange = 2;
         x.response_head = [record(87), record(87)].concat();

@@ -58,6 +58,8 @@ impl TlsFacts {
 pub struct TlsAnswer {
     /// Session tickets: records of one size at the beginning of a connection.
     pub tickets: u64,
+    /// The tickets were one record: that it was no part of a response is likely, not sure.
+    pub tickets_inferred: bool,
     /// The last record has the size of an alert: a goodbye.
     pub goodbye: bool,
     /// Bytes that are neither.
