@@ -3,6 +3,8 @@
 //! byte, so that lengths and offsets stay true; bodies are cut off. Cookies and credentials so never
 //! reach a recording.
 
+use crate::tls::plain_text_refusal;
+
 /// Written over what is hidden.
 const MASK: u8 = b'*';
 
@@ -62,13 +64,28 @@ pub(super) fn response(head: &mut Vec<u8>) {
         if interim && head[at..].starts_with(b"HTTP/") {
             continue;
         }
+        let refusal = refusal(&head[at - len..], len);
         if chunked {
             mask_chunks(&mut head[at..]);
         } else {
-            head.truncate(at);
+            let kept = refusal.map_or(0, |(from, words)| from + words.len());
+            head.truncate(at + kept);
+            mask(&mut head[at..]);
+        }
+        if let Some((from, words)) = refusal {
+            head[at + from..at + from + words.len()].copy_from_slice(words.as_bytes());
         }
         return;
     }
+}
+
+/// Where the body of a 400 says, in well-known words, that plain text came where TLS was wanted. They
+/// stay: they are the server program's own.
+fn refusal(response: &[u8], head_len: usize) -> Option<(usize, &'static str)> {
+    let body = response.get(head_len..)?;
+    (response.get(9..12) == Some(b"400"))
+        .then(|| plain_text_refusal(body))
+        .flatten()
 }
 
 /// Hides what the last bytes of a response tell beyond its framing: of TLS an alert in the clear stays
@@ -351,6 +368,18 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Le",
                 "HTTP/1.1 200 OK\r\n**********",
+            ),
+            (
+                "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+                "HTTP/1.0 400 Bad Request\r\n\r\n****** sent an HTTP request to an HTTPS server",
+            ),
+            (
+                "HTTP/1.1 400 B\r\nTransfer-Encoding: chunked\r\n\r\n36\r\n<p>The plain HTTP request was sent to HTTPS port</p>a=b\r\n",
+                "HTTP/1.1 400 B\r\nTransfer-Encoding: chunked\r\n\r\n36\r\n***The plain HTTP request was sent to HTTPS port*******\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: y\r\n\r\nThe plain HTTP request was sent to HTTPS port",
+                "HTTP/1.1 200 OK\r\nX: *\r\n\r\n",
             ),
             // What a proxy may have refused it for.
             (

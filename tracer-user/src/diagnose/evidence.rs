@@ -232,7 +232,9 @@ pub(super) fn our_reset(attempt: &AttemptFacts) -> Option<Fact> {
 pub(super) fn tls_answer(attempt: &AttemptFacts) -> Option<Fact> {
     let answer = attempt.tls_answer.filter(|answer| answer.other == 0)?;
     let what = match (answer.tickets, answer.goodbye) {
-        (0, _) => "a record of the size of an alert: the backend's goodbye".to_owned(),
+        (0, _) => "a record of the size of an alert: the backend's goodbye, or its refusal of a client certificate, which TLS 1.3 \
+                   sends only now"
+            .to_owned(),
         (tickets, goodbye) => format!(
             "{} of session tickets{}",
             words::bytes(tickets),

@@ -26,7 +26,7 @@ pub use facts::{
 pub(crate) use facts::testing;
 
 use crate::case::{Confidence, EndedBy, Evidence, How, Outcome, Remedy, SeenFrom, Verdict};
-use crate::event::ProxyKind;
+use crate::event::{MonoNs, ProxyKind};
 use evidence::Fact;
 
 /// One cause of a failed response: how it is recognised and what to do about it.
@@ -112,6 +112,15 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What ended the attempt first. A proxy may answer with an error while it still holds the
+    /// connection: with its answer it has given up.
+    fn end(&self, attempt: &AttemptFacts) -> Option<(End, MonoNs)> {
+        let answered = self.deciding && self.case.outcome == Outcome::ErrorResponse;
+        attempt
+            .first_end()
+            .or_else(|| answered.then_some((End::Proxy, attempt.exchange.time_ns)))
+    }
+
     /// Had the client of this attempt left before it ended? One that got the error had not, whatever
     /// a guessed link says.
     fn client_had_left(&self, attempt: &AttemptFacts) -> bool {

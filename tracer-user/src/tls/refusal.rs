@@ -12,11 +12,12 @@ const REFUSALS: [&str; 4] = [
     "This combination of host and port requires TLS",
 ];
 
-/// The words in which these bytes refuse plain text.
-pub fn plain_text_refusal(bytes: &[u8]) -> Option<&'static str> {
-    REFUSALS.into_iter().find(|words| {
-        bytes
+/// The words in which these bytes refuse plain text, and where they stand.
+pub fn plain_text_refusal(bytes: &[u8]) -> Option<(usize, &'static str)> {
+    REFUSALS.into_iter().find_map(|words| {
+        let at = bytes
             .windows(words.len())
-            .any(|window| window == words.as_bytes())
+            .position(|window| window == words.as_bytes())?;
+        Some((at, words))
     })
 }

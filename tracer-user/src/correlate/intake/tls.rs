@@ -57,7 +57,7 @@ pub(super) fn wants_tls(x: &Exchange) -> Option<WantsTls> {
     (x.status == Some(400))
         .then(|| tls::plain_text_refusal(answer))
         .flatten()
-        .map(WantsTls::Says)
+        .map(|(_, words)| WantsTls::Says(words))
 }
 
 /// What came in answer to a request over TLS. A server sends its session tickets at once after the
@@ -153,7 +153,8 @@ fn is_hidden_alert(x: &Exchange, sent: &[u8]) -> bool {
     let mut records = tls::records(sent);
     match records.next() {
         Some(first) if first.kind == Kind::ChangeCipherSpec => {
-            x.sent_last_len == HIDDEN_ALERT_AND_CCS && sent.get(6) == Some(&0x17)
+            // Of a send of several pieces no more than the first is kept.
+            x.sent_last_len == HIDDEN_ALERT_AND_CCS && matches!(sent.get(6), Some(0x17) | None)
         }
         Some(first) => {
             first.len > 2 && first.is_alert_size() && whole(&first) == u64::from(x.sent_last_len)
@@ -209,6 +210,7 @@ mod tests {
             (&[0x15, 3, 3, 0, 2, 2, 48][..], 7, Some(clear), false),
             (&[0x17, 3, 3, 0, 19, 1, 2, 3], 24, None, true),
             (&[0x14, 3, 3, 0, 1, 1, 0x17, 3], 30, None, true),
+            (&[0x14, 3, 3, 0, 1], 30, None, true),
             (&[0x15, 3, 3, 0, 26, 1, 2, 3], 31, None, true),
             // A second flight.
             (&[0x14, 3, 3, 0, 1, 1, 0x17, 3], 64, None, false),

@@ -113,8 +113,8 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     if !matches!(attempt.phase(), Phase::Waiting | Phase::Head) {
         return None;
     }
-    let (end, _) = attempt.first_end()?;
-    let waited = attempt.waited_ns()?;
+    let (end, at) = context.end(attempt)?;
+    let waited = at.saturating_sub(attempt.exchange.times.request_start?);
     let answered = context.case.outcome == Outcome::ErrorResponse && context.deciding;
     let ended_by = match end {
         End::KernelTimeout => EndedBy::Kernel,

@@ -88,7 +88,7 @@ pub(super) const RULE: Rule = Rule {
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let attempt = context.attempt?;
     let tls = handshake::of(attempt)?;
-    let (end, at) = attempt.first_end()?;
+    let (end, at) = context.end(attempt)?;
     let silent = silent_ns(attempt, at)?;
     let ended_by = match end {
         End::KernelTimeout => EndedBy::Kernel,
@@ -186,6 +186,13 @@ mod tests {
                 ProxyKind::Apache,
                 502,
                 up().closed(5000),
+                "tls-handshake-timeout",
+            ),
+            // The proxy answered and had not closed yet.
+            (
+                ProxyKind::Haproxy,
+                503,
+                up().with(|x| x.time_ns += 1_000_000_000),
                 "tls-handshake-timeout",
             ),
             (

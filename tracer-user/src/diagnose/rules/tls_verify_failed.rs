@@ -132,7 +132,7 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
         );
         return Some((Fact::new("alert-sent-about-certificate", text), true));
     }
-    if !matches!(attempt.first_end(), Some((End::Proxy, _)))
+    if !matches!(context.end(attempt), Some((End::Proxy, _)))
         || context.client_had_left(attempt)
         || tls.error_sent().is_some()
         || tls.error_received().is_some()
@@ -181,9 +181,10 @@ fn done_and_dropped(context: &Context<'_>, tls: &TlsFacts) -> bool {
 fn closed_at_once(attempt: &AttemptFacts) -> bool {
     let times = &attempt.exchange.times;
     let last = times.response_last.or(times.request_start);
-    let (Some(last), Some(closed)) = (last, times.closed) else {
+    let Some(last) = last else {
         return false;
     };
+    let closed = times.closed.unwrap_or(attempt.exchange.time_ns);
     closed.saturating_sub(last) <= AT_ONCE_NS
 }
 
