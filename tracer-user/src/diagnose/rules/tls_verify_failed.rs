@@ -11,6 +11,10 @@ use crate::tls::version_name;
 /// byte waited for something.
 const AT_ONCE_NS: u64 = 200_000_000;
 
+/// The alert for what the program itself objects to: `X509_V_ERR_APPLICATION_VERIFICATION` and the like,
+/// <https://github.com/openssl/openssl/blob/openssl-3.0.15/ssl/statem/statem_lib.c>, `x509table`.
+const HANDSHAKE_FAILURE: u8 = 40;
+
 pub(super) const RULE: Rule = Rule {
     id: "tls-verify-failed",
     title: "The proxy did not accept the backend's certificate",
@@ -132,6 +136,18 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
         );
         return Some((Fact::new("alert-sent-about-certificate", text), true));
     }
+    let refused = tls
+        .error_sent()
+        .filter(|alert| alert.description == HANDSHAKE_FAILURE);
+    if let Some(alert) = refused.filter(|_| tls.has_certificate_flight()) {
+        let text = format!(
+            "inferred from the order: after {} of the backend, its certificate among them, the proxy sent the TLS alert {}; \
+             OpenSSL sends it for a name that does not fit, and for keys that are too weak",
+            words::bytes(tls.received),
+            alert.describe()
+        );
+        return Some((Fact::inferred("alert-sent-after-certificate", text), false));
+    }
     if !matches!(context.end(attempt), Some((End::Proxy, _)))
         || context.client_had_left(attempt)
         || tls.error_sent().is_some()
@@ -151,7 +167,7 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
             words::bytes(tls.received),
             words::bytes(attempt.exchange.sent_last_len.into()),
         );
-        return Some((Fact::new("alert-hidden", text), false));
+        return Some((Fact::inferred("alert-hidden", text), false));
     }
     done_and_dropped(context, tls)
         .then(|| {
@@ -161,7 +177,7 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
                 context.case.proxy
             )
         })
-        .map(|text| (Fact::new("closed-after-handshake", text), false))
+        .map(|text| (Fact::inferred("closed-after-handshake", text), false))
 }
 
 /// nginx and Apache check name and issuer when the handshake is done, and close without an alert:
@@ -226,6 +242,21 @@ mod tests {
             502,
             flight(|tls| tls.alert_sent = alert(45)).closed(3).fin(4),
             failed,
+        );
+        // A check of the program's own, behind the certificate.
+        expect(
+            502,
+            flight(|tls| tls.alert_sent = alert(40)).closed(3),
+            failed,
+        );
+        expect(
+            502,
+            flight(|tls| {
+                tls.alert_sent = alert(40);
+                tls.behind_hello = None;
+            })
+            .closed(3),
+            ("unexplained", EndedBy::Proxy, How::Unknown),
         );
         // About something else.
         expect(
