@@ -11,9 +11,10 @@ use crate::tls::version_name;
 /// byte waited for something.
 const AT_ONCE_NS: u64 = 200_000_000;
 
-/// The alert for what the program itself objects to: `X509_V_ERR_APPLICATION_VERIFICATION` and the like,
+/// Alerts (handshake_failure, internal_error) for what the program itself objects to in a certificate
+/// that OpenSSL finds good, as HAProxy to its name:
 /// <https://github.com/openssl/openssl/blob/openssl-3.0.15/ssl/statem/statem_lib.c>, `x509table`.
-const HANDSHAKE_FAILURE: u8 = 40;
+const OWN_OBJECTIONS: [u8; 2] = [40, 80];
 
 pub(super) const RULE: Rule = Rule {
     id: "tls-verify-failed",
@@ -138,11 +139,11 @@ fn proof(context: &Context<'_>, attempt: &AttemptFacts, tls: &TlsFacts) -> Optio
     }
     let refused = tls
         .error_sent()
-        .filter(|alert| alert.description == HANDSHAKE_FAILURE);
+        .filter(|alert| OWN_OBJECTIONS.contains(&alert.description));
     if let Some(alert) = refused.filter(|_| tls.has_certificate_flight()) {
         let text = format!(
             "inferred from the order: after {} of the backend, its certificate among them, the proxy sent the TLS alert {}; \
-             OpenSSL sends it for a name that does not fit, and for keys that are too weak",
+             OpenSSL sends it where the program objects to a name, and for keys that are too weak",
             words::bytes(tls.received),
             alert.describe()
         );
