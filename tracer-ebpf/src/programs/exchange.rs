@@ -376,7 +376,7 @@ fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: 
             conn.link.sk = 0;
             conn.link_how = 0;
         }
-        link::attach(pid_tgid, sk, conn.target_hash, now);
+        link::attach(pid_tgid, sk, conn.target_hash, true, now);
     } else {
         conn.link.sk = 0;
         conn.link_how = 0;
@@ -414,7 +414,7 @@ extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
     }
     if conn::is_upstream(conn) {
         // SAFETY: no arguments.
-        link::attach(pid_tgid, sk, conn.target_hash, unsafe {
+        link::attach(pid_tgid, sk, conn.target_hash, true, unsafe {
             bpf_ktime_get_ns()
         });
     } else {

@@ -84,13 +84,13 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
 }
 
 /// Ties an upstream connection to the client request it works for. `hash` is that of the request it
-/// sends; 0 while it only connects.
+/// sends, 0 where it cannot be read; `sends` is false while it only connects.
 #[inline(always)]
-pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, now: u64) {
+pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, sends: bool, now: u64) {
     if hash != 0 && link_by_target(pid_tgid, sk, hash, now) != 0 {
         return;
     }
-    link_by_order(pid_tgid, sk, now);
+    link_by_order(pid_tgid, sk, now, u32::from(sends));
 }
 
 // The two below are global functions: see the module comment of `programs`.
@@ -119,7 +119,7 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
 /// already stays. Returns 1 if there is a link.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
+extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, sends: u32) -> u32 {
     match conn::get(sk) {
         Some(up) if up.link.sk == 0 => {}
         _ => return 0,
@@ -149,6 +149,15 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64) -> u32 {
         });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
+        }
+        if sends != 0 {
+            // A connect may have been taken for a request that was none of its business.
+            choose(thread, |recent, found| {
+                !(newest && found) && is_only_connected(recent) && pending(recent, now, window)
+            });
+            if take(thread, sk, LinkHow::LastRead, now) != 0 {
+                return 1;
+            }
         }
         if may_retry {
             tie(sk, &failed, LinkHow::LastRead, now);
@@ -232,6 +241,21 @@ fn is_served(recent: &Recent) -> bool {
                 && up.flags & (flags::REPORTED | flags::OVER) == 0
         }
         None => false,
+    }
+}
+
+/// Is all that was tied to this request a connection that has sent nothing?
+#[inline(always)]
+fn is_only_connected(recent: &Recent) -> bool {
+    let Some(down) = conn::get(recent.conn.sk) else {
+        return false;
+    };
+    if down.link_how != LinkHow::LastRead as u8 {
+        return false;
+    }
+    match conn::get(down.link.sk) {
+        Some(up) => up.key.generation != down.link.generation || up.exchange == 0,
+        None => true,
     }
 }
 

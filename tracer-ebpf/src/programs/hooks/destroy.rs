@@ -71,7 +71,7 @@ fn never_connected(sk: u64) {
     conn.closed_ns = now;
     conn.tgid = (pid_tgid >> 32) as u32;
     conn.tid = pid_tgid as u32;
-    link::attach(pid_tgid, sk, 0, now);
+    link::attach(pid_tgid, sk, 0, false, now);
     if conn.link.sk != 0 {
         end::connection_over(sk);
     }

@@ -56,7 +56,7 @@ fn connect(sk: u64) {
     conn.tgid = (pid_tgid >> 32) as u32;
     conn.tid = pid_tgid as u32;
     stats::connecting(conn);
-    link::attach(pid_tgid, sk, 0, now);
+    link::attach(pid_tgid, sk, 0, false, now);
 }
 
 #[inline(always)]

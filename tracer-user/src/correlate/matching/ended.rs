@@ -101,8 +101,11 @@ fn client_left(client: &Exchange) -> Option<MonoNs> {
 
 fn can_have_caused(client: &Exchange, progress: Progress, entry: &Pending) -> bool {
     let phase = entry.facts.phase();
+    // A proxy answers a failed connect with an error. One that is tied by a guess and met silence was
+    // a health check, or another request's.
+    let guessed_connect = phase == Phase::Connect && how(entry) != LinkHow::SameTarget;
     let fits = if client.response_bytes == 0 {
-        entry.kind == Kind::Failed
+        entry.kind == Kind::Failed && !guessed_connect
     } else {
         // A backend response that cannot be read counts if the client's own shows the cut.
         match entry.kind {
