@@ -47,6 +47,8 @@ pub enum Cause {
     Watched = 3,
     /// A finished exchange, chosen by `--all` or `--sample`.
     Sampled = 4,
+    /// A backend's kernel has sent the same segment of a response several times in vain.
+    Unheard = 5,
 }
 
 impl Cause {
@@ -57,6 +59,7 @@ impl Cause {
             2 => Some(Self::Status),
             3 => Some(Self::Watched),
             4 => Some(Self::Sampled),
+            5 => Some(Self::Unheard),
             _ => None,
         }
     }

@@ -9,8 +9,8 @@ use crate::event::IcmpError;
 const KEPT: usize = 512;
 /// Most errors that one attempt takes along.
 const PER_ATTEMPT: usize = 4;
-/// The socket that reads them is looked at in turns.
-const SLACK_NS: u64 = 300_000_000;
+/// They are stamped when they are read, which on a busy host is later than they came.
+const SLACK_NS: u64 = 2_000_000_000;
 
 /// The recent ones, oldest first.
 #[derive(Debug, Default)]

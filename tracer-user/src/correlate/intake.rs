@@ -150,6 +150,13 @@ pub(super) fn progress(exchange: &Exchange) -> Progress {
     };
     match http::body_progress(response) {
         Completeness::Complete => Progress::Complete,
+        // What lies unread in the proxy's socket has been sent, too.
+        Completeness::Incomplete {
+            declared: Some(declared),
+            received,
+        } if received.saturating_add(exchange.socket.unread.unwrap_or(0).into()) >= declared => {
+            Progress::Complete
+        }
         Completeness::Incomplete { declared, received } => Progress::Body { declared, received },
         Completeness::NoHead => Progress::NoHead,
         Completeness::Unknown => until_close(exchange).unwrap_or(Progress::Opaque),

@@ -14,8 +14,8 @@ const HALVES_MAX: usize = 16_384;
 const ENDS_MAX: usize = 256;
 /// Most addresses.
 const ADDRESSES_MAX: usize = 1024;
-/// A half this much older than the attempt's end is of an earlier connection between the same ends.
-const HALF_AGE_NS: u64 = 5_000_000_000;
+/// A half this much older than the attempt is of an earlier connection between the same ends.
+const HALF_AGE_NS: u64 = 100_000_000;
 /// The kernel closes a process's sockets this soon after it reports the exit; tearing down a large
 /// process takes its time.
 const TEARDOWN_NS: u64 = 2_000_000_000;
@@ -113,7 +113,7 @@ impl Locals {
         attempt.peer = self
             .halves
             .get(&(x.remote, x.local))
-            .filter(|half| half.time_ns.saturating_add(HALF_AGE_NS) >= end)
+            .filter(|half| half.time_ns.saturating_add(HALF_AGE_NS) >= attempt.start_ns())
             .map(|half| half.half.clone());
         attempt.process_end = self.process_end(attempt, end);
     }
@@ -180,6 +180,9 @@ pub(super) fn peer_half(x: &Exchange, reasons: &Reasons) -> PeerHalf {
             .and_then(|number| reasons.get(&number))
             .map(|name| name.trim_start_matches("SK_RST_REASON_").to_owned()),
         late_request: mirror::is_late(x),
+        unheard: x
+            .retransmitted
+            .filter(|_| x.socket.unacked.is_some_and(|unacked| unacked > 0)),
     }
 }
 

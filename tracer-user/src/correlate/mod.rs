@@ -255,13 +255,14 @@ impl Correlator {
         let backend = exchange.has(flags::BACKEND);
         match (exchange.role, exchange.cause) {
             // A healthy sample.
-            (_, Cause::Sampled) | (Role::Connecting, Cause::Watched) => {}
+            (_, Cause::Sampled) | (Role::Connecting, Cause::Watched | Cause::Unheard) => {}
             (Role::Accepted, cause) if backend && self.role == HostRole::Proxy => {
                 // What a backend answers is seen at the proxy's end, too.
-                if cause == Cause::Ended {
+                if matches!(cause, Cause::Ended | Cause::Unheard) {
                     self.locals.half(exchange, &self.reasons);
                 }
             }
+            (Role::Accepted, Cause::Unheard) => {}
             (Role::Accepted, _) if backend => {
                 let mut cases: Vec<Case> = self.backend_case(exchange).into_iter().collect();
                 cases.extend(self.advance(now));
@@ -366,7 +367,7 @@ impl Correlator {
         let error = match client.cause {
             Cause::Status => true,
             Cause::Watched => self.is_watched(client),
-            Cause::Ended | Cause::Sampled => false,
+            Cause::Ended | Cause::Sampled | Cause::Unheard => false,
         };
         if !error || client.link.is_some() || is_unreadable(client) {
             return false;
@@ -451,7 +452,7 @@ impl Correlator {
             Cause::Watched if watched => matching::error_response(&self.pending, client),
             Cause::Watched => matching::masked(&self.pending, client),
             Cause::Ended => matching::ended(&self.pending, client, &self.statuses),
-            Cause::Sampled => Judged::default(),
+            Cause::Sampled | Cause::Unheard => Judged::default(),
         };
         let (draft, attempts) = self.settle(judged, exchange.pid)?;
         self.case(exchange, request, &draft, attempts)
@@ -666,7 +667,9 @@ impl Correlator {
         };
         let (suffix, moment) = match client.cause {
             Cause::Ended => ("-end", times.closed),
-            Cause::Status | Cause::Watched | Cause::Sampled => ("", times.response_start),
+            Cause::Status | Cause::Watched | Cause::Sampled | Cause::Unheard => {
+                ("", times.response_start)
+            }
         };
         Some(Case {
             // An exchange has one beginning and one end of a response, so this is unique.

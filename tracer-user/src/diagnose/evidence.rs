@@ -228,6 +228,19 @@ pub(super) fn our_reset(attempt: &AttemptFacts) -> Option<Fact> {
     Some(Fact::new("reset-sent", text))
 }
 
+/// The backend's host sent a piece of the response again and again, and it was not acknowledged.
+pub(super) fn unheard(attempt: &AttemptFacts) -> Option<Fact> {
+    let segment = attempt.peer.as_ref()?.unheard?;
+    Some(Fact::new(
+        "response-unheard",
+        format!(
+            "the backend answered: its host sent the same {} of the response again {}, and they were never acknowledged",
+            words::bytes(segment.len.into()),
+            words::times(segment.times.into())
+        ),
+    ))
+}
+
 /// What came over TLS that is no part of a response.
 pub(super) fn tls_answer(attempt: &AttemptFacts) -> Option<Fact> {
     let answer = attempt.tls_answer.filter(|answer| answer.other == 0)?;

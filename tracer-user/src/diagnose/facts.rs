@@ -10,7 +10,7 @@ use tracer_ebpf::flags;
 
 use super::errno::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
 use crate::case::{Confidence, Outcome, RequestSummary, SeenFrom};
-use crate::event::{Exchange, IcmpError, ListenQueue, MonoNs, ProxyKind};
+use crate::event::{Exchange, IcmpError, ListenQueue, MonoNs, ProxyKind, Retransmitted};
 use crate::http::{RequestFacts, ResponseFacts};
 
 /// How much of the backend's response arrived.
@@ -134,6 +134,8 @@ pub struct PeerHalf {
     pub reset_reason: Option<String>,
     /// Data came after its side had closed.
     pub late_request: bool,
+    /// The segment of the response that its kernel sent again and again, unacknowledged.
+    pub unheard: Option<Retransmitted>,
 }
 
 /// How a process ended.

@@ -2,7 +2,12 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::programs::{conn, globals::offset, sock};
+use tracer_ebpf::{Cause, flags};
+
+use crate::programs::{conn, emit, globals::offset, sock};
+
+/// A segment that was sent again this often without another in between does not get through.
+const IN_VAIN: u32 = 2;
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
@@ -26,5 +31,9 @@ fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
         conn.retransmit_len = end_seq.wrapping_sub(seq);
     }
     sock::refresh_local(sk, conn);
+    // Its proxy may give up long before this side does.
+    if conn.flags & flags::BACKEND != 0 && conn.retransmit_same == IN_VAIN {
+        emit::exchange(sk, Cause::Unheard);
+    }
     0
 }

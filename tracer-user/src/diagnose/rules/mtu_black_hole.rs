@@ -129,6 +129,10 @@ fn request_side(attempt: &AttemptFacts) -> Option<Vec<Fact>> {
 /// Response side: a hole of full size, with smaller segments behind it.
 fn response_side(attempt: &AttemptFacts) -> Option<Vec<Fact>> {
     let x = &attempt.exchange;
+    if let Some(segment) = attempt.peer.as_ref().and_then(|half| half.unheard) {
+        let full = segment.len.saturating_add(OPTIONS) >= attempt.mss()?;
+        return full.then(|| evidence::unheard(attempt).into_iter().collect());
+    }
     let behind = x.socket.out_of_order.filter(|count| *count > 0)?;
     let mss = attempt.mss()?;
     // Small segments of ours were lost: then size is not what matters.

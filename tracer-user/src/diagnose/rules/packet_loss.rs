@@ -88,6 +88,9 @@ fn retransmitting(attempt: &AttemptFacts) -> Option<(u64, u64)> {
 /// What shows that packets were lost, and that the loss took the time.
 fn lost(attempt: &AttemptFacts) -> Option<Fact> {
     let x = &attempt.exchange;
+    if let Some(fact) = evidence::unheard(attempt) {
+        return Some(fact);
+    }
     if x.retransmitted
         .is_some_and(|segment| segment.times >= RESENT_MIN)
     {

@@ -145,6 +145,7 @@ mod tests {
                 closed_ns: Some(at(closed_ms)),
                 reset_reason: None,
                 late_request: false,
+                unheard: None,
             });
             let facts = case(ProxyKind::Nginx, 502, vec![attempt]);
             assert_eq!(judge(&facts).rule, want);
