@@ -337,6 +337,10 @@ impl fmt::Display for ProxyKind {
 /// A traced process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyProcess {
+    /// The first process of its kind among its ancestors, itself included: processes of one instance
+    /// share their state of the backends.
+    #[serde(default)]
+    pub instance: Option<u32>,
     /// Process id in the host's namespace.
     pub pid: u32,
     /// What it is.
@@ -472,6 +476,15 @@ pub struct UpstreamsInUse {
     pub busy: u32,
     /// Connections that wait for a next request.
     pub idle: u32,
+    /// The port that the failed client had come to.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Of all processes, those that wait for a response to a client of that port.
+    #[serde(default)]
+    pub route_busy: Option<u32>,
+    /// Those that wait for a next request, to the backends of the former.
+    #[serde(default)]
+    pub route_idle: Option<u32>,
     /// Descriptors that the process has open.
     pub descriptors: Option<u64>,
     /// How many it may have open (`RLIMIT_NOFILE`, soft).

@@ -36,6 +36,7 @@ fn inputs() -> Vec<Input> {
             notes: vec!["A limit.".into()],
         }),
         Input::Proxy(ProxyProcess {
+            instance: None,
             pid: 100,
             kind: ProxyKind::Nginx,
         }),

@@ -15,10 +15,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Most connections that are looked at: each costs two system calls.
 const CONNECTIONS_MAX: usize = 20_000;
 
-/// When each process was looked at.
+/// When each process was looked at, by the port that its client came to.
 #[derive(Default)]
 pub(super) struct InUse {
-    looked: HashMap<u32, Instant>,
+    looked: HashMap<(u32, u16), Instant>,
 }
 
 impl InUse {
@@ -35,18 +35,22 @@ impl InUse {
             && client.status.is_some_and(|status| status >= 500);
         let (now, now_ns) = now;
         let recent = |at: &Instant| now.duration_since(*at) < AGAIN;
-        if !fails || self.looked.get(&client.pid).is_some_and(recent) {
+        let place = (client.pid, client.local.port());
+        if !fails || self.looked.get(&place).is_some_and(recent) {
             return None;
         }
         self.looked.retain(|_, at| recent(at));
-        self.looked.insert(client.pid, now);
-        let (busy, idle) = tracer.upstreams_in_use(client.pid, CONNECTIONS_MAX);
+        self.looked.insert(place, now);
+        let found = tracer.upstreams_in_use(client.pid, client.local.port(), CONNECTIONS_MAX);
         let process = Path::new("/proc").join(client.pid.to_string());
         Some(UpstreamsInUse {
             time_ns: now_ns,
             pid: client.pid,
-            busy,
-            idle,
+            busy: found.busy,
+            idle: found.idle,
+            port: Some(client.local.port()),
+            route_busy: Some(found.route_busy),
+            route_idle: Some(found.route_idle),
             descriptors: fs::read_dir(process.join("fd"))
                 .ok()
                 .map(|entries| entries.count() as u64),

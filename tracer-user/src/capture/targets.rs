@@ -19,6 +19,8 @@ pub(super) struct Targets {
     role: HostRole,
     root: &'static Path,
     known: BTreeMap<u32, ProxyKind>,
+    /// The first process of each one's instance.
+    instances: BTreeMap<u32, u32>,
     leaving: Vec<(Instant, u32)>,
 }
 
@@ -30,6 +32,7 @@ impl Targets {
             role,
             root: Path::new("/proc"),
             known: BTreeMap::new(),
+            instances: BTreeMap::new(),
             leaving: Vec::new(),
         }
     }
@@ -59,7 +62,11 @@ impl Targets {
             tracer.listens_on(listener.addr.port(), self.role)?;
         }
         new.into_iter()
-            .map(|Found { pid, kind, .. }| self.add(tracer, pid, kind))
+            .map(
+                |Found {
+                     pid, kind, ppid, ..
+                 }| self.add(tracer, pid, kind, ppid),
+            )
             .collect()
     }
 
@@ -68,11 +75,20 @@ impl Targets {
         tracer: &mut Tracer,
         pid: u32,
         kind: ProxyKind,
+        parent: u32,
     ) -> anyhow::Result<ProxyProcess> {
         tracer.trace(pid, &kind, self.role)?;
+        let of_parent = self.known.get(&parent) == Some(&kind);
+        let of_parent = self.instances.get(&parent).filter(|_| of_parent);
+        let instance = of_parent.copied().unwrap_or(pid);
+        self.instances.insert(pid, instance);
         self.known.insert(pid, kind.clone());
         self.leaving.retain(|(_, leaving)| *leaving != pid);
-        Ok(ProxyProcess { pid, kind })
+        Ok(ProxyProcess {
+            pid,
+            kind,
+            instance: Some(instance),
+        })
     }
 
     /// Puts the connections that the traced processes hold into the kernel's table.
@@ -105,7 +121,7 @@ impl Targets {
         match event {
             // The kernel traces the child already.
             ProcessEvent::Fork { pid, parent } => match self.known.get(&parent).cloned() {
-                Some(kind) => Ok(vec![self.add(tracer, pid, kind)?]),
+                Some(kind) => Ok(vec![self.add(tracer, pid, kind, parent)?]),
                 None => Ok(Vec::new()),
             },
             ProcessEvent::Exec { pid } => self.exec(tracer, pid),
@@ -129,7 +145,7 @@ impl Targets {
         match self.selection.kind_of(self.root, pid) {
             Some(kind) if self.known.get(&pid) == Some(&kind) => Ok(Vec::new()),
             Some(kind) => {
-                let mut new = vec![self.add(tracer, pid, kind)?];
+                let mut new = vec![self.add(tracer, pid, kind, 0)?];
                 // It may listen and have workers already, if we are late.
                 for listener in listening_ports(self.root, &[pid]) {
                     tracer.listens_on(listener.addr.port(), self.role)?;
@@ -152,6 +168,7 @@ impl Targets {
     pub(super) fn prune(&mut self, tracer: &mut Tracer, now: Instant) {
         let root = self.root;
         let known = &mut self.known;
+        let instances = &mut self.instances;
         self.leaving.retain(|(at, pid)| {
             if *at > now {
                 return true;
@@ -159,6 +176,7 @@ impl Targets {
             if !root.join(pid.to_string()).exists() {
                 tracer.untrace(*pid);
                 known.remove(pid);
+                instances.remove(pid);
             }
             false
         });

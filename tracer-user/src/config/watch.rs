@@ -224,7 +224,11 @@ mod tests {
     }
 
     fn process(pid: u32, kind: ProxyKind) -> ProxyProcess {
-        ProxyProcess { pid, kind }
+        ProxyProcess {
+            pid,
+            kind,
+            instance: None,
+        }
     }
 
     fn read_timeout(config: &ProxyConfig) -> Option<String> {

@@ -91,6 +91,8 @@ pub struct Correlator {
     reasons: Reasons,
     role: HostRole,
     proxies: HashMap<u32, ProxyKind>,
+    /// Processes and the first of their instance.
+    instances: HashMap<u32, u32>,
     locals: Locals,
     icmp: Icmp,
     pending: Store,
@@ -127,6 +129,7 @@ impl Correlator {
             reasons: Reasons::new(),
             role: HostRole::Proxy,
             proxies: HashMap::new(),
+            instances: HashMap::new(),
             locals: Locals::default(),
             icmp: Icmp::default(),
             pending: Store::new(limits.pending),
@@ -149,7 +152,7 @@ impl Correlator {
                 Vec::new()
             }
             Input::Proxy(process) => {
-                self.learn(process.pid, process.kind.clone());
+                self.learn(process.pid, process.kind.clone(), process.instance);
                 Vec::new()
             }
             Input::Kernel(KernelEvent::Process(event)) => {
@@ -232,19 +235,23 @@ impl Correlator {
         self.reasons = start.reset_reasons.iter().cloned().collect();
     }
 
-    fn learn(&mut self, pid: u32, kind: ProxyKind) {
+    fn learn(&mut self, pid: u32, kind: ProxyKind, instance: Option<u32>) {
         // Pids are few and the oldest knowledge cannot be told apart, so a full table starts anew.
         if self.proxies.len() >= self.limits.processes {
             self.proxies.clear();
+            self.instances.clear();
         }
         self.proxies.insert(pid, kind);
+        if let Some(instance) = instance {
+            self.instances.insert(pid, instance);
+        }
     }
 
     fn process(&mut self, event: ProcessEvent) {
         if let ProcessEvent::Fork { pid, parent } = event
             && let Some(kind) = self.proxies.get(&parent).cloned()
         {
-            self.learn(pid, kind);
+            self.learn(pid, kind, self.instances.get(&parent).copied());
         }
         self.locals.process(event);
         // An exit is no reason to forget: records of the process may still be under way.
@@ -403,9 +410,10 @@ impl Correlator {
     }
 
     fn program(&self, pid: u32) -> Program {
-        match self.proxies.get(&pid) {
-            Some(kind) => Program::Kind(kind.clone()),
-            None => Program::Pid(pid),
+        match (self.instances.get(&pid), self.proxies.get(&pid)) {
+            (Some(instance), _) => Program::Pid(*instance),
+            (None, Some(kind)) => Program::Kind(kind.clone()),
+            (None, None) => Program::Pid(pid),
         }
     }
 
@@ -430,7 +438,9 @@ impl Correlator {
             failures_elsewhere: self
                 .failures
                 .elsewhere(&self.program(client.pid), start, route),
-            in_use: self.readings.in_use(client.pid, moment),
+            in_use: self
+                .readings
+                .in_use(client.pid, client.local.port(), moment),
             names: self.names.failures(client.pid, asked_from, moment),
             waited_ns: moment.checked_sub(start),
         }

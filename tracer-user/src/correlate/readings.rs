@@ -46,10 +46,11 @@ impl Readings {
     }
 
     /// What a process had open at that moment.
-    pub(super) fn in_use(&self, pid: u32, moment: MonoNs) -> Option<UpstreamsInUse> {
+    pub(super) fn in_use(&self, pid: u32, port: u16, moment: MonoNs) -> Option<UpstreamsInUse> {
         self.in_use
             .iter()
             .filter(|reading| reading.pid == pid && is_near(reading.time_ns, moment, moment))
+            .filter(|reading| reading.port.is_none_or(|its| its == port))
             .min_by_key(|reading| reading.time_ns.abs_diff(moment))
             .copied()
     }

@@ -1,6 +1,6 @@
 //! The kernel programs, loaded and attached, and the maps behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -109,6 +109,19 @@ unsafe impl aya::Pod for Plain<BackendKey> {}
 unsafe impl aya::Pod for Plain<BackendStats> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<ConnState> {}
+
+/// Connections to backends, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Of the process: wait for a response.
+    pub busy: u32,
+    /// Of the process: wait for a next request.
+    pub idle: u32,
+    /// Wait for a response to a client of the port.
+    pub route_busy: u32,
+    /// Wait for a next request, to the backends of the former.
+    pub route_idle: u32,
+}
 
 /// The running programs. Dropping it detaches everything: nothing is pinned.
 pub struct Tracer {
@@ -241,23 +254,42 @@ impl Tracer {
         })
     }
 
-    /// What the connections of a process to backends are doing: how many wait for a response, and how
-    /// many for a next request. At most `most` connections are looked at.
-    pub fn upstreams_in_use(&self, pid: u32, most: usize) -> (u32, u32) {
-        let (mut busy, mut idle) = (0, 0);
-        for (_, Plain(conn)) in self.conns.iter().flatten().take(most) {
-            let open = conn.role == Role::Connecting as u8
-                && conn.tgid == pid
-                && conn.flags & flags::OVER == 0;
-            if open && conn.exchange > 0 {
-                if conn.direction == Direction::Sent as u8 || conn.flags & flags::TUNNEL != 0 {
-                    busy += 1;
-                } else {
-                    idle += 1;
+    /// What connections to backends are doing, for a process and for the clients of a port. At most
+    /// `most` connections are looked at.
+    pub fn upstreams_in_use(&self, pid: u32, port: u16, most: usize) -> InUse {
+        let mut clients: BTreeSet<u64> = BTreeSet::new();
+        let mut upstreams = Vec::new();
+        for (sk, Plain(conn)) in self.conns.iter().flatten().take(most) {
+            if conn.role == Role::Accepted as u8 {
+                if conn.local_port == port && conn.flags & flags::BACKEND == 0 {
+                    clients.insert(sk);
+                }
+            } else if conn.exchange > 0 && conn.flags & flags::OVER == 0 {
+                let busy =
+                    conn.direction == Direction::Sent as u8 || conn.flags & flags::TUNNEL != 0;
+                upstreams.push((conn.tgid == pid, busy, conn.link.sk, key_of(&conn)));
+            }
+        }
+        let of_route = |client: &u64| clients.contains(client);
+        let backends: BTreeSet<BackendKey> = upstreams
+            .iter()
+            .filter(|(_, busy, client, _)| *busy && of_route(client))
+            .map(|(.., backend)| *backend)
+            .collect();
+        let mut found = InUse::default();
+        for (own, busy, client, backend) in &upstreams {
+            match busy {
+                true => {
+                    found.busy += u32::from(*own);
+                    found.route_busy += u32::from(of_route(client));
+                }
+                false => {
+                    found.idle += u32::from(*own);
+                    found.route_idle += u32::from(backends.contains(backend));
                 }
             }
         }
-        (busy, idle)
+        found
     }
 
     /// Puts the connections that processes hold already into the table. `sockets`: inode number and

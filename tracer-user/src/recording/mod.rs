@@ -45,6 +45,7 @@ mod tests {
         vec![
             Input::Tick(1),
             Input::Proxy(ProxyProcess {
+                instance: None,
                 pid: 7,
                 kind: ProxyKind::Other("zürich\u{1b}".into()),
             }),

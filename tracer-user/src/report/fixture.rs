@@ -341,7 +341,11 @@ fn config(file: &str, group: &str) -> ProxyConfig {
 fn fill(session: &mut Session) {
     for pid in [1234, 1235] {
         let kind = ProxyKind::Nginx;
-        session.input(&Input::Proxy(ProxyProcess { pid, kind }));
+        session.input(&Input::Proxy(ProxyProcess {
+            pid,
+            kind,
+            instance: None,
+        }));
     }
     for n in 0..30 {
         let mut case = reuse_race();
@@ -387,7 +391,11 @@ pub(crate) fn quiet_document() -> Document {
     }));
     for pid in 100..112 {
         let kind = ProxyKind::Haproxy;
-        session.input(&Input::Proxy(ProxyProcess { pid, kind }));
+        session.input(&Input::Proxy(ProxyProcess {
+            pid,
+            kind,
+            instance: None,
+        }));
     }
     session.input(&Input::Backends(vec![snapshot("10.0.0.6:8080", 50)]));
     session.input(&Input::End(START_NS + 86_400 * SECOND));
@@ -410,6 +418,7 @@ pub(crate) fn hostile_document() -> Document {
         ..start()
     }));
     session.input(&Input::Proxy(ProxyProcess {
+        instance: None,
         pid: 1,
         kind: ProxyKind::Other(evil.clone()),
     }));

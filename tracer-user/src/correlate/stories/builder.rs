@@ -95,6 +95,7 @@ impl Story {
                     notes: Vec::new(),
                 }),
                 Input::Proxy(ProxyProcess {
+                    instance: None,
                     pid: 100,
                     kind: ProxyKind::Nginx,
                 }),

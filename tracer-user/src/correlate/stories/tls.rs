@@ -85,6 +85,7 @@ fn a_health_check_that_does_no_more_than_the_handshake() {
     // Such an address is probed: what looks like a hidden first try may be a check.
     let told = Story::usual()
         .input(Input::Proxy(ProxyProcess {
+            instance: None,
             pid: 100,
             kind: ProxyKind::Haproxy,
         }))

@@ -214,7 +214,13 @@ fn an_error_response_that_ends_its_connection_is_one_case() {
 
 #[test]
 fn a_failed_connect_to_a_probed_address_hides_behind_no_answer() {
-    let proxy = |kind| Story::usual().input(Input::Proxy(ProxyProcess { pid: 100, kind }));
+    let proxy = |kind| {
+        Story::usual().input(Input::Proxy(ProxyProcess {
+            pid: 100,
+            kind,
+            instance: None,
+        }))
+    };
     // It fits the request in every way of order and time.
     let beside = |story: Story| {
         story

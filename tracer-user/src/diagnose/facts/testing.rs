@@ -376,6 +376,9 @@ pub(crate) fn alone(proxy: ProxyKind, status: u16, change: impl FnOnce(&mut Arou
 /// Connections and descriptors of the built processes.
 pub(crate) fn in_use(busy: u32, idle: u32, descriptors: u64) -> UpstreamsInUse {
     UpstreamsInUse {
+        port: None,
+        route_busy: None,
+        route_idle: None,
         time_ns: at(0),
         pid: 100,
         busy,

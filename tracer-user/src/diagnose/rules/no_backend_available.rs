@@ -95,7 +95,9 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let same_route = around.failures.iter().any(|failure| failure.same_route);
     // Without a failure of this route, a busy connection speaks for a limit as well, and a name
     // without an address for that.
-    let busy = around.in_use.is_some_and(|in_use| in_use.busy > 0);
+    let busy = around
+        .in_use
+        .is_some_and(|in_use| in_use.route_busy.unwrap_or(in_use.busy) > 0);
     let ambiguous = busy || !around.names.is_empty();
     if ambiguous && !same_route || around.failures.is_empty() || !is_status(case) {
         return None;

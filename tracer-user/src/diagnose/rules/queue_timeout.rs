@@ -4,7 +4,7 @@ use crate::case::{EndedBy, How};
 use crate::diagnose::evidence::{Fact, NEVER_SENT};
 use crate::diagnose::facts::CaseFacts;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
-use crate::event::ProxyKind;
+use crate::event::{ProxyKind, UpstreamsInUse};
 
 /// A client that was answered sooner did not wait in a queue.
 const QUEUED_NS: u64 = 100_000_000;
@@ -85,26 +85,27 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let case = context.alone()?;
     let in_use = case.around.in_use?;
     let waited = case.around.waited_ns.unwrap_or(0);
-    if in_use.busy == 0 {
+    // All that this client's port was waiting for, and nothing free to the same backends.
+    let route = in_use.route_busy.zip(in_use.route_idle);
+    let route_full = route.is_some_and(|(busy, idle)| busy > 0 && idle == 0);
+    if in_use.busy == 0 && !route_full {
         return None;
     }
     // HAProxy answers 503 at once where it has no server at all: a wait was one in the queue.
     let queued =
         case.proxy == ProxyKind::Haproxy && case.status == Some(503) && waited >= QUEUED_NS;
     let all_busy = in_use.idle == 0 && case.around.failures.is_empty();
-    let refused = all_busy && fits(case, waited);
+    let refused = (all_busy || route_full) && fits(case, waited, route_full);
     if !queued && !refused {
         return None;
     }
-    let busy = format!(
-        "{} of process {} waited for responses, and {}",
-        connections(in_use.busy),
-        in_use.pid,
-        match in_use.idle {
-            0 => "none was free".to_owned(),
-            idle => format!("{} free", connections(idle)),
-        }
-    );
+    let busy = match route.filter(|_| route_full) {
+        Some((busy, _)) => format!(
+            "{} worked for clients of the same port, and none to the same backends was free",
+            connections(busy)
+        ),
+        None => busy_words(&in_use),
+    };
     Some(Finding {
         ended_by: EndedBy::Proxy,
         how: How::NoConnection,
@@ -124,13 +125,25 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     })
 }
 
+fn busy_words(in_use: &UpstreamsInUse) -> String {
+    format!(
+        "{} of process {} waited for responses, and {}",
+        connections(in_use.busy),
+        in_use.pid,
+        match in_use.idle {
+            0 => "none was free".to_owned(),
+            idle => format!("{} free", connections(idle)),
+        }
+    )
+}
+
 /// HAProxy and Apache let a request wait first; nginx and Envoy refuse it at once.
-fn fits(case: &CaseFacts, waited: u64) -> bool {
+fn fits(case: &CaseFacts, waited: u64, route_full: bool) -> bool {
     let queued = waited >= QUEUED_NS;
     match (&case.proxy, case.status) {
         (ProxyKind::Nginx, Some(502)) => true,
         // It gives the same answer when health checks or names failed, which may be long ago.
-        (ProxyKind::Envoy, Some(503)) => !case.around.failures_elsewhere,
+        (ProxyKind::Envoy, Some(503)) => route_full || !case.around.failures_elsewhere,
         (ProxyKind::Apache, Some(503)) => queued,
         (ProxyKind::Other(_), Some(502..=504)) => queued,
         _ => false,
