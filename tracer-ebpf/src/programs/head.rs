@@ -290,11 +290,7 @@ fn tail(buffer: &UserBuffer, total: u64, conn: &mut ConnState) -> bool {
                 conn.tail_len = 0;
             }
             if left > WORD {
-                let from = if left > TAIL_MAX as u64 {
-                    left - TAIL_MAX as u64
-                } else {
-                    0
-                };
+                let from = left.saturating_sub(TAIL_MAX as u64);
                 return append_tail(conn, piece.base + from, left - from - WORD)
                     && append_tail(conn, piece.base + left - WORD, WORD);
             }
