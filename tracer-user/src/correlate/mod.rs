@@ -5,7 +5,9 @@
 //! places. Then [`matching`] looks for the attempts behind it and [`crate::diagnose`] judges them.
 //! Time is what the inputs say; nothing here reads a clock, so a replay gives the same cases.
 
+mod alone;
 mod attempt;
+mod backend_role;
 mod checks;
 mod counters;
 mod failures;
@@ -33,7 +35,7 @@ use crate::http;
 use attempt::between_us;
 use checks::Checks;
 use counters::Counters;
-use failures::{Failures, Program, Route};
+use failures::{Failures, Route};
 use icmp::Icmp;
 use intake::{Kind, Reasons};
 use locals::Locals;
@@ -47,14 +49,10 @@ const HOLD_NS: u64 = 100_000_000;
 /// How much longer an error waits that no backend connection explains: the capture looks at what the
 /// process has open, and that comes behind.
 const HOLD_ALONE_NS: u64 = 200_000_000;
-/// Proxies with resolvers of their own ask in the background: what they last heard counts this long.
-const RESOLVED_NS: u64 = 60_000_000_000;
 /// How long a failure waits for its client: longer than the timeouts that proxies ship with.
 const KEEP_NS: u64 = 120_000_000_000;
 /// The same for what can only belong to a client record that is under way already.
 const KEEP_SHORT_NS: u64 = 1_000_000_000;
-/// Shortest time after which a proxy or balancer is taken to have given up on a backend.
-const PATIENCE_NS: u64 = 1_000_000_000;
 /// The status that nginx logs when the client left. Watching it asks for client aborts as cases.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Kind of a proxy process that was never announced.
@@ -369,83 +367,6 @@ impl Correlator {
             .is_some_and(|status| self.statuses.contains(&status))
     }
 
-    /// Is it an error response without any backend connection that explains it, so far?
-    fn is_alone(&self, client: &Exchange) -> bool {
-        let error = match client.cause {
-            Cause::Status => true,
-            Cause::Watched => self.is_watched(client),
-            Cause::Ended | Cause::Sampled | Cause::Unheard => false,
-        };
-        if !error || client.link.is_some() || is_unreadable(client) {
-            return false;
-        }
-        let request = http::summarise(&client.request_head);
-        let judged = matching::error_response(
-            &self.pending,
-            Client {
-                exchange: client,
-                request: request.as_ref(),
-            },
-        );
-        judged.draft.is_some_and(|draft| {
-            let mut seqs = draft.attempts.iter();
-            !draft.claim && seqs.all(|seq| self.candidate(*seq, client.pid).is_none())
-        })
-    }
-
-    /// A failure of that number that nothing but process and time tie to a client; `None` if it looks
-    /// like a health check.
-    fn candidate(&self, seq: Seq, pid: u32) -> Option<&AttemptFacts> {
-        let facts = &self.pending.get(seq)?.facts;
-        let check = facts.phase().is_before_request()
-            && match self.proxies.get(&pid) {
-                Some(ProxyKind::Nginx) => false,
-                // They connect on the thread that has the request, which ties the two.
-                Some(ProxyKind::Haproxy | ProxyKind::Envoy) => true,
-                Some(ProxyKind::Apache | ProxyKind::Other(_)) | None => self
-                    .checks
-                    .likely(facts.exchange.remote, facts.exchange.time_ns),
-            };
-        (!check).then_some(facts)
-    }
-
-    fn program(&self, pid: u32) -> Program {
-        match (self.instances.get(&pid), self.proxies.get(&pid)) {
-            (Some(instance), _) => Program::Pid(*instance),
-            (None, Some(kind)) => Program::Kind(kind.clone()),
-            (None, None) => Program::Pid(pid),
-        }
-    }
-
-    /// What is known of the proxy at the time of an error that no backend connection explains.
-    fn around(&self, client: &Exchange, route: &Route) -> Around {
-        let moment = client.times.response_start.unwrap_or(client.time_ns);
-        let start = client.times.request_start.unwrap_or(moment);
-        let in_background = matches!(
-            self.proxies.get(&client.pid),
-            Some(ProxyKind::Haproxy | ProxyKind::Envoy)
-        );
-        let asked_from = if in_background {
-            moment.saturating_sub(RESOLVED_NS)
-        } else {
-            start
-        };
-        Around {
-            // A proxy chooses among its backends when the request comes.
-            failures: self
-                .failures
-                .before(&self.program(client.pid), start, route),
-            failures_elsewhere: self
-                .failures
-                .elsewhere(&self.program(client.pid), start, route),
-            in_use: self
-                .readings
-                .in_use(client.pid, client.local.port(), moment),
-            names: self.names.failures(client.pid, asked_from, moment),
-            waited_ns: moment.checked_sub(start),
-        }
-    }
-
     fn downstream(&mut self, exchange: &Exchange) -> Option<Case> {
         if is_unreadable(exchange) {
             self.unreadable(exchange);
@@ -570,49 +491,6 @@ impl Correlator {
         } else {
             draft.tie
         }
-    }
-
-    /// A backend's own record is a case by itself: what its client made of it is in the log of the
-    /// proxy or balancer.
-    fn backend_case(&mut self, exchange: &Exchange) -> Option<Case> {
-        if exchange.has(flags::OPAQUE | flags::TLS) {
-            self.counters.unreadable_clients += 1;
-            return None;
-        }
-        let mut facts = intake::read(mirror::mirrored(exchange), &self.reasons);
-        facts.exchange.cause = exchange.cause;
-        if !matches!(intake::kind(&facts), Kind::Failed | Kind::Answered) {
-            self.counters.complete_upstreams += 1;
-            return None;
-        }
-        facts.peer = Some(locals::peer_half(exchange, &self.reasons));
-        self.locals.attach_process_end(&mut facts);
-        let backend_first = facts.backend_ended_first() || exchange.cause == Cause::Status;
-        // No timeout of a proxy is that short: its own client left.
-        let soon = facts.waited_ns().is_none_or(|ns| ns < PATIENCE_NS);
-        if !backend_first && soon {
-            self.counters.client_aborts += 1;
-            return None;
-        }
-        let draft = Draft {
-            outcome: match exchange.cause {
-                Cause::Status => Outcome::ErrorResponse,
-                _ if facts.exchange.response_bytes == 0 => Outcome::Dropped,
-                _ => Outcome::Truncated,
-            },
-            attempts: Vec::new(),
-            claim: false,
-            // Who closes first because of a timeout and who because his own client left looks alike.
-            tie: if backend_first {
-                Confidence::Strong
-            } else {
-                Confidence::Weak
-            },
-            client_left_ns: None,
-            hidden_by: None,
-        };
-        let request = facts.request.clone();
-        self.case(exchange, request, &draft, vec![facts])
     }
 
     fn case(

@@ -7,7 +7,9 @@ use crate::case::Confidence::{None as NoTie, Strong, Weak};
 use crate::case::Outcome::ErrorResponse;
 use crate::diagnose::testing::{AttemptBuilder, at, in_use};
 use crate::dns::tests::build;
-use crate::event::{DnsMessage, Input, KernelEvent, ListenQueue};
+use crate::event::{
+    DnsMessage, Input, KernelEvent, ListenQueue, ProxyKind, ProxyProcess, UpstreamsInUse,
+};
 
 fn found(busy: u32, descriptors: u64, ms: i64) -> Input {
     let mut reading = in_use(busy, 0, descriptors);
@@ -163,4 +165,36 @@ fn a_request_that_was_taken_up_does_not_wait() {
             .linked(500, 1, LinkHow::SameTarget))
         .down(client(500).status(502, 31).served_by(1, 1, 0));
     assert_eq!(story.tick(131).so_far().cases.len(), 1);
+}
+
+#[test]
+fn another_instance_and_another_port_are_none_of_its_business() {
+    let proxy = |pid, instance| {
+        Input::Proxy(ProxyProcess {
+            pid,
+            kind: ProxyKind::Nginx,
+            instance: Some(instance),
+        })
+    };
+    let rule = |instance| {
+        let failed = refused(1, -5000).with(|x| x.pid = 200);
+        let story = Story::usual()
+            .input(proxy(100, 100))
+            .input(proxy(200, instance));
+        story.up(failed).down(client(500).status(502, 31)).tell()
+    };
+    assert_eq!(rule(100).one().2, "no-backend-available");
+    assert_eq!(rule(200).one().2, "unexplained");
+    let mut reading = in_use(2, 0, 50);
+    reading.time_ns = at(32);
+    let rule = |port| {
+        let reading = UpstreamsInUse {
+            port: Some(port),
+            ..reading
+        };
+        let story = Story::usual().down(client(500).status(502, 31));
+        story.input(Input::UpstreamsInUse(reading)).tell()
+    };
+    assert_eq!(rule(80).one().2, "queue-timeout");
+    assert_eq!(rule(81).one().2, "unexplained");
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tracer_ebpf::{Cause, LinkHow, Role, flags};
 
-use super::{Around, AttemptFacts, CaseFacts, Progress, TlsFacts, WantsTls};
+use super::{Around, AttemptFacts, CaseFacts, PeerHalf, Progress, TlsFacts, WantsTls};
 use crate::case::{Confidence, EndedBy, How, Outcome, SeenFrom};
 use crate::diagnose::{ending, judge};
 use crate::event::{
@@ -295,6 +295,20 @@ impl AttemptBuilder {
     pub(crate) fn local_peer(mut self) -> Self {
         self.0.peer_local = true;
         self.0.reasons_known = true;
+        self
+    }
+
+    /// The backend's kernel sent a segment of the response again and again.
+    pub(crate) fn unheard(mut self, len: u32, times: u32) -> Self {
+        self.0.peer = Some(PeerHalf {
+            pid: 7,
+            unread: Some(0),
+            request_read: true,
+            closed_ns: None,
+            reset_reason: None,
+            late_request: false,
+            unheard: Some(Retransmitted { seq: 1, len, times }),
+        });
         self
     }
 

@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
         "the connection had carried an exchange before, and no response byte came for this one",
         "the backend's FIN came before the request, or before any byte of it was acknowledged; or its \
          reset says that its side was already closed; or the send itself failed",
+        "or, with the backend on this host: it closed before it had read a byte of the request",
     ],
     confused_with: &[
         Confusion {

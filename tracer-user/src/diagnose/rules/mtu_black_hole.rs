@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     evidence: &[
         "request side: the same segment of full size was retransmitted at least twice, and less than one such segment of the request was ever acknowledged; or ICMP said that a packet of this connection was too big",
         "response side: less than one full segment arrived in order, segments behind a hole arrived, and then nothing until the timeout",
+        "or, with the backend on this host: its kernel sent the same segment of full size again at least twice, unacknowledged",
     ],
     confused_with: &[
         Confusion {
@@ -259,6 +260,17 @@ mod tests {
             504,
             waiting(0),
             ("response-timeout", EndedBy::Proxy, How::Timeout),
+        );
+        // The backend's own kernel says what it is that does not arrive.
+        expect(
+            504,
+            waiting(0).unheard(1448, 2),
+            ("mtu-black-hole", EndedBy::Proxy, How::Timeout),
+        );
+        expect(
+            504,
+            waiting(1).unheard(300, 2),
+            ("packet-loss", EndedBy::Proxy, How::Timeout),
         );
         // The small request had been lost as well.
         expect(

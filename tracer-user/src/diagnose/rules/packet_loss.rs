@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     evidence: &[
         "a timeout ended the exchange",
         "a segment of the request was retransmitted at least twice and stayed unacknowledged; or segments of the response arrived behind a hole that was never filled",
+        "or, with the backend on this host: its kernel sent the same small segment of the response again at least twice, unacknowledged",
     ],
     confused_with: &[
         Confusion {
@@ -173,6 +174,12 @@ mod tests {
             504,
             AttemptBuilder::sent().closed(3000).resent(100, 3),
             ("response-timeout", EndedBy::Proxy, How::Timeout),
+        );
+        // The backend's own kernel tells that its answer does not arrive.
+        expect(
+            504,
+            AttemptBuilder::sent().unheard(300, 2).closed(3000),
+            lost,
         );
         // It got through at last, when most of the time was over.
         let late = |ms| {

@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
         "with HAProxy: the client had waited at least 100 ms for its 503 (without any server HAProxy answers at once)",
         "with the others: no connection was free, no backend of the same proxy program had failed in the 60 s before, and \
          the client had waited at least 100 ms or the proxy is of a kind that refuses at once (nginx, Envoy)",
+        "or: connections worked for clients of the same port, and none to the same backends was free",
     ],
     confused_with: &[
         Confusion {
@@ -191,6 +192,32 @@ mod tests {
                         same_route: false,
                     }];
                 }
+            });
+            assert_eq!(judge(&facts).rule, want, "{facts:?}");
+        }
+    }
+
+    /// What the clients of other ports do, and their backends' failures, does not matter then.
+    #[test]
+    fn the_connections_of_the_same_port_decide() {
+        for (route_busy, route_idle, want) in [
+            (3, 0, "queue-timeout"),
+            (3, 1, "unexplained"),
+            (0, 0, "no-backend-available"),
+        ] {
+            let facts = alone(ProxyKind::Nginx, 502, |around| {
+                around.in_use = Some(UpstreamsInUse {
+                    route_busy: Some(route_busy),
+                    route_idle: Some(route_idle),
+                    ..in_use(5, 5, 50)
+                });
+                around.failures = vec![RecentFailure {
+                    upstream: ([10, 0, 0, 5], 80).into(),
+                    count: 1,
+                    ago_ns: 5,
+                    was: FailureWas::Ended,
+                    same_route: false,
+                }];
             });
             assert_eq!(judge(&facts).rule, want, "{facts:?}");
         }
