@@ -245,6 +245,7 @@ Rights
   yes  CAP_SYS_ADMIN        stands in for CAP_BPF and CAP_PERFMON; kernels before 5.8 need it
   yes  CAP_SYS_PTRACE       see the program and the namespaces of other users' processes
   yes  CAP_DAC_READ_SEARCH  list the sockets of other users' processes
+  yes  CAP_NET_RAW          see ICMP errors about the traced connections
   Unprivileged programs are off, as they should be; tracing does not use them.
 
 Proxies

@@ -18,16 +18,19 @@ pub enum Capability {
     Perfmon,
     /// Create maps and load programs.
     Bpf,
+    /// Raw sockets.
+    NetRaw,
 }
 
 impl Capability {
     /// All that matter here.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Bpf,
         Self::Perfmon,
         Self::SysAdmin,
         Self::SysPtrace,
         Self::DacReadSearch,
+        Self::NetRaw,
     ];
 
     /// The kernel's name.
@@ -38,6 +41,7 @@ impl Capability {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
+            Self::NetRaw => "CAP_NET_RAW",
         }
     }
 
@@ -49,6 +53,7 @@ impl Capability {
             Self::SysAdmin => "stands in for CAP_BPF and CAP_PERFMON; kernels before 5.8 need it",
             Self::Perfmon => "attach to tracepoints and read kernel memory",
             Self::Bpf => "load the kernel programs",
+            Self::NetRaw => "see ICMP errors about the traced connections",
         }
     }
 
@@ -59,6 +64,7 @@ impl Capability {
             Self::SysAdmin => 21,
             Self::Perfmon => 38,
             Self::Bpf => 39,
+            Self::NetRaw => 13,
         }
     }
 }
