@@ -38,6 +38,8 @@ const TLS_SECOND_FLIGHT_MIN: u64 = 50;
 const TLS_GOODBYE_MAX: u64 = 64;
 /// An alert of TLS 1.3 with its record header: two bytes, the inner type and the cipher's 16.
 const TLS13_ALERT: u64 = 24;
+/// Where the handshake fails, a ChangeCipherSpec record of this length may go in front.
+const TLS_CHANGE_CIPHER_SPEC_LEN: u64 = 6;
 
 // Record types of RFC 8446, 5.1.
 const TLS_CHANGE_CIPHER_SPEC: u8 = 0x14;
@@ -190,7 +192,9 @@ fn is_tls(word: u32) -> bool {
 #[inline(always)]
 fn is_goodbye(bytes: u64) -> bool {
     let kind = first_word().to_ne_bytes()[0];
-    kind == TLS_ALERT || kind == TLS_APPLICATION_DATA && bytes == TLS13_ALERT
+    kind == TLS_ALERT
+        || kind == TLS_APPLICATION_DATA && bytes == TLS13_ALERT
+        || kind == TLS_CHANGE_CIPHER_SPEC && bytes == TLS13_ALERT + TLS_CHANGE_CIPHER_SPEC_LEN
 }
 
 /// An alert, most often close_notify, is neither request nor response.

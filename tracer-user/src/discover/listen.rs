@@ -117,7 +117,7 @@ fn parse_row(line: &str) -> Option<(u64, SocketAddr)> {
 
 /// `0100007F:1F90`: the address as the 32-bit words of the machine's byte order, the port as a
 /// number.
-pub(super) fn parse_addr(text: &str) -> Option<SocketAddr> {
+pub fn parse_addr(text: &str) -> Option<SocketAddr> {
     let (addr, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |at: usize| u32::from_str_radix(addr.get(at..at + 8)?, 16).ok();

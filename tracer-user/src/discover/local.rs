@@ -119,7 +119,7 @@ fn numbers(dir: &Path) -> impl Iterator<Item = u32> + use<> {
 }
 
 /// Does a socket bound to `at` take connections to `addr`?
-fn covers(at: SocketAddr, addr: SocketAddr) -> bool {
+pub fn covers(at: SocketAddr, addr: SocketAddr) -> bool {
     let ip = canonical(at.ip());
     at.port() == addr.port()
         && (at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)

@@ -257,11 +257,13 @@ fn run_controls(
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Does a case belong to a request that a trial needed to fail, or to hold others up?
+/// Does a case belong to a request that a trial needed to fail, or to hold others up? So it does to one
+/// that was to warm a backend up and met it while it came back: that client really got an error.
 fn is_helper(case: &Value) -> bool {
     let path = case["downstream"]["path"].as_str().unwrap_or("");
     let last = path.rsplit('/').next();
-    last.is_some_and(|last| last.starts_with("H-"))
+    let failed = case["outcome"] == "error-response";
+    last.is_some_and(|last| last.starts_with("H-") || failed && last.starts_with("W-"))
 }
 
 /// The control to whose traffic a case belongs.
