@@ -117,6 +117,14 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     ];
     facts.extend(evidence::retransmits(attempt));
     facts.extend(evidence::errno(attempt));
+    if attempt.peer_local {
+        // A full queue drops SYNs without a word, and it is looked at only now and then.
+        facts.push(Fact::inferred(
+            "listens-here",
+            "the backend listens on this host, so either something between the two drops packets or its accept queue was full \
+             (listen-queue-overflow) at a moment when nobody looked",
+        ));
+    }
     let repeated = if retransmits > 0 {
         format!(" and {} more", words::times(retransmits.into()))
     } else {
@@ -149,6 +157,16 @@ mod tests {
         let up = AttemptBuilder::connecting;
         expect(504, up().closed(1000).with(|x| x.retransmits = 1), by_proxy);
         expect(504, up().closed(250), by_proxy);
+        // A backend on this host listens: its queue may have been full.
+        let local = judge(&case(
+            ProxyKind::Nginx,
+            504,
+            vec![up().closed(1000).local_peer().build()],
+        ));
+        assert_eq!(
+            (local.rule, local.confidence),
+            ("connect-timeout", crate::case::Confidence::Weak)
+        );
         expect(
             503,
             up().error(110, 127_000).closed(127_001),
