@@ -94,6 +94,10 @@ pub(super) const RULE: Rule = Rule {
     decide,
 };
 
+/// The kernel asks for a neighbour three times, a second apart (`mcast_solicit` and `retrans_time_ms` of
+/// <https://docs.kernel.org/networking/ip-sysctl.html>), and reports only then that there is none.
+const UNRESOLVED_NS: u64 = 3_200_000_000;
+
 fn decide(context: &Context<'_>) -> Option<Finding> {
     let attempt = context.attempt?;
     if attempt.phase() != Phase::Connect {
@@ -123,6 +127,16 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
             "listens-here",
             "the backend listens on this host, so either something between the two drops packets or its accept queue was full \
              (listen-queue-overflow) at a moment when nobody looked",
+        ));
+    }
+    if ended_by == EndedBy::Proxy
+        && waited < UNRESOLVED_NS
+        && !attempt.exchange.remote.ip().is_loopback()
+    {
+        facts.push(Fact::inferred(
+            "before-arp-gives-up",
+            "the proxy gave up before the kernel would have: for about 3 s an address that nobody on the local link answers \
+             for (connect-unreachable) looks the same",
         ));
     }
     let repeated = if retransmits > 0 {
