@@ -15,6 +15,7 @@ pub mod event;
 pub mod http;
 pub mod kernel;
 pub mod latency;
+pub mod logs;
 pub mod printable;
 pub mod recording;
 pub mod report;

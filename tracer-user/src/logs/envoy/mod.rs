@@ -1,0 +1,4 @@
+//! Envoy.
+
+pub(super) mod json;
+pub(super) mod text;

@@ -1,0 +1,16 @@
+//! HAProxy.
+
+use crate::logs::entry::Entry;
+use crate::logs::scan::{ParseError, Scan};
+use crate::logs::stamp::Assume;
+
+pub(in crate::logs) fn looks_like(_line: &[u8]) -> bool {
+    false
+}
+
+pub(in crate::logs) fn parse<'a>(
+    line: &'a [u8],
+    _assume: &Assume,
+) -> Result<Entry<'a>, ParseError> {
+    Err(Scan::new(line).error("a form that can be read"))
+}

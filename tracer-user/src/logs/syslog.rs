@@ -1,0 +1,1 @@
+//! The prefix that syslog puts before a line.

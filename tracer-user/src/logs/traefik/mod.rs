@@ -1,0 +1,4 @@
+//! Traefik.
+
+pub(super) mod json;
+pub(super) mod text;
