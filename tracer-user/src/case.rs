@@ -163,6 +163,8 @@ pub struct Attempt {
     pub adopted: bool,
     /// Number of the exchange on its connection, from 1; `None` when no request was sent.
     pub exchange: Option<u32>,
+    /// `x-request-id` of the request as the backend got it.
+    pub request_id: Option<String>,
     /// First moment: SYN of a fresh connection, first request byte of a reused one.
     pub start_ns: MonoNs,
     /// SYN to established, µs (fresh connections only).
@@ -204,10 +206,10 @@ pub struct Attempt {
 /// The client's side of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downstream {
-    /// The client (or the balancer in front).
-    pub client: SocketAddr,
-    /// The proxy's listening end.
-    pub local: SocketAddr,
+    /// The client (or the balancer in front); `None` where only a log knows of the request.
+    pub client: Option<SocketAddr>,
+    /// The proxy's listening end; likewise.
+    pub local: Option<SocketAddr>,
     /// Method, target without query, version and the kept headers; `None` if they could not be read.
     pub request: Option<RequestSummary>,
     /// Response bytes that the proxy sent.
@@ -285,13 +287,51 @@ pub struct Verdict {
     pub agrees_with_log: Option<bool>,
 }
 
+/// By what a log line was joined to a case, the surest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JoinKey {
+    /// Request or thread, and time.
+    Time,
+    /// The backend's address and time.
+    Upstream,
+    /// The client's address and port, and time.
+    Client,
+    /// Both ends of the backend connection.
+    Connection,
+    /// `x-request-id` or `traceparent`.
+    RequestId,
+}
+
+impl JoinKey {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Time => "request-and-time",
+            Self::Upstream => "upstream-and-time",
+            Self::Client => "client-port",
+            Self::Connection => "connection",
+            Self::RequestId => "request-id",
+        }
+    }
+}
+
 /// A log line joined to a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// `nginx-error`, `haproxy-http`, …
-    pub source: String,
-    /// The line.
+    /// `nginx-error`, `haproxy`, …
+    pub source: &'static str,
+    /// The line, without query strings.
     pub line: String,
+    /// The file.
+    pub path: String,
+    /// Number of the line, from 1.
+    pub number: u64,
+    /// When it was written, by the clock of its writer, ns since the epoch.
+    pub written_unix_ns: Option<i64>,
+    /// By what it was joined.
+    pub joined_by: JoinKey,
+    /// What it means; `None` where it does not say that something failed.
+    pub meaning: Option<&'static crate::logs::Meaning>,
 }
 
 /// From which end of the backend connection a case was seen.
@@ -336,6 +376,8 @@ pub struct Case {
     pub attempts: Vec<Attempt>,
     /// Why.
     pub verdict: Verdict,
-    /// The proxy's own word.
+    /// The proxy's or balancer's own word: the line that says most.
     pub log: Option<LogLine>,
+    /// Further lines about the same request.
+    pub log_more: Vec<LogLine>,
 }

@@ -380,6 +380,12 @@ pub struct SessionStart {
     pub role: HostRole,
     /// Names of reset reasons by number, from the running kernel; empty if it gives none.
     pub reset_reasons: Vec<(u32, String)>,
+    /// Local time of the host, seconds east of UTC: some logs do not name their zone.
+    #[serde(default)]
+    pub utc_offset_s: i32,
+    /// Logs are followed: cases wait for their lines.
+    #[serde(default)]
+    pub logs: bool,
     /// Limits of this capture to tell the reader (hooks missing, verdicts off).
     pub notes: Vec<String>,
 }
@@ -491,6 +497,53 @@ pub struct UpstreamsInUse {
     pub descriptor_limit: Option<u64>,
 }
 
+/// A line of a proxy's or balancer's log that tells of a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRead {
+    /// When it was read.
+    pub time_ns: MonoNs,
+    /// The file.
+    pub path: String,
+    /// The form of line, as [`crate::logs::Format::spec`] gives it.
+    pub format: String,
+    /// Number of the line, from 1, counted from where reading began.
+    pub number: u64,
+    /// The line without its end and without query strings; what was no UTF-8 is replaced.
+    pub line: String,
+}
+
+/// What was read of a log so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSource {
+    /// The file.
+    pub path: String,
+    /// Lines read.
+    pub lines: u64,
+    /// Of those, lines that tell of a failure.
+    pub failures: u64,
+    /// Lines that could not be read, because of their form.
+    pub unparsed: u64,
+    /// Bytes that were passed over: the log grew faster than it could be read, or a line was too
+    /// long.
+    pub skipped_bytes: u64,
+    /// Forms of line, by name.
+    pub formats: Vec<String>,
+    /// What went wrong last, in words.
+    pub trouble: Option<String>,
+}
+
+/// Forms of line that are named for one log.
+const FORMATS_MAX: usize = 16;
+
+impl LogSource {
+    /// A form of line was found.
+    pub fn add_format(&mut self, name: &str) {
+        if self.formats.len() < FORMATS_MAX && self.formats.iter().all(|other| other != name) {
+            self.formats.push(name.to_owned());
+        }
+    }
+}
+
 /// Lost records and table overflows since the start, by name (`ring_upstream`, `conn_table`, …).
 pub type Losses = Vec<(String, u64)>;
 
@@ -516,12 +569,39 @@ pub enum Input {
     Tick(MonoNs),
     /// Values from the configurations of all traced proxies; the last ones before the end count.
     Config(Vec<ProxyConfig>),
+    /// A line of a log tells of a failure.
+    Log(LogRead),
+    /// What was read of the logs; the last state before the end counts.
+    LogSources(Vec<LogSource>),
     /// State of the backend counters; the last one before the end counts.
     Backends(Vec<BackendSnapshot>),
     /// State of the loss counters; the last one before the end counts.
     Losses(Losses),
     /// Last input: the capture ended at this monotonic time.
     End(MonoNs),
+}
+
+impl Input {
+    /// The moment that it tells of, if it tells one.
+    pub fn moment(&self) -> Option<MonoNs> {
+        match self {
+            Self::Start(start) => Some(start.started_mono_ns),
+            Self::Kernel(KernelEvent::Exchange(exchange)) => Some(exchange.time_ns),
+            Self::Kernel(KernelEvent::Dns(message)) => Some(message.time_ns),
+            Self::Kernel(KernelEvent::Process(_) | KernelEvent::Backend(_))
+            | Self::Proxy(_)
+            | Self::LocalBackend(_)
+            | Self::Config(_)
+            | Self::LogSources(_)
+            | Self::Backends(_)
+            | Self::Losses(_) => None,
+            Self::Icmp(error) => Some(error.time_ns),
+            Self::ListenQueue(queue) => Some(queue.time_ns),
+            Self::UpstreamsInUse(reading) => Some(reading.time_ns),
+            Self::Log(read) => Some(read.time_ns),
+            Self::Tick(now) | Self::End(now) => Some(*now),
+        }
+    }
 }
 
 /// IPv4-mapped IPv6 addresses are shown as IPv4 (a dual-stack listener reports them so).

@@ -13,6 +13,7 @@ pub mod dns;
 pub mod doctor;
 pub mod event;
 pub mod http;
+mod join;
 pub mod kernel;
 pub mod latency;
 pub mod logs;

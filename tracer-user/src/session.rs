@@ -5,7 +5,8 @@ mod tally;
 
 use crate::case::Case;
 use crate::correlate::Correlator;
-use crate::event::Input;
+use crate::event::{Input, MonoNs};
+use crate::join::Joiner;
 use crate::report::{CaseDoc, Document, Header};
 use tally::Tally;
 
@@ -14,6 +15,11 @@ use tally::Tally;
 #[derive(Debug)]
 pub struct Session {
     correlator: Correlator,
+    joiner: Joiner,
+    /// The end came.
+    is_over: bool,
+    /// Latest moment that an input told.
+    now: MonoNs,
     tally: Tally,
 }
 
@@ -28,6 +34,9 @@ impl Session {
     pub fn new() -> Self {
         Self {
             correlator: Correlator::new(),
+            joiner: Joiner::default(),
+            is_over: false,
+            now: 0,
             tally: Tally::default(),
         }
     }
@@ -35,9 +44,51 @@ impl Session {
     /// Takes the next input and gives the cases that it completed.
     pub fn input(&mut self, input: &Input) -> Vec<Case> {
         self.tally.input(input);
-        let cases = self.correlator.input(input);
+        let mut cases = self.correlator.input(input);
+        match input {
+            Input::Start(start) => self.joiner.start(start),
+            Input::Log(read) => self.joiner.line(read),
+            Input::LogSources(sources) => self.joiner.sources(sources),
+            _ => {}
+        }
+        if self.joiner.is_on() {
+            self.now = self.now.max(input.moment().unwrap_or(0));
+            cases = match input {
+                Input::End(now) => {
+                    self.is_over = true;
+                    let cases = self.joiner.finish(cases, *now, &mut self.correlator);
+                    self.correlator.close();
+                    cases
+                }
+                _ => self.joiner.advance(cases, self.now, &mut self.correlator),
+            };
+        }
         self.count(&cases);
         cases
+    }
+
+    /// Gives the cases that still wait, when a recording breaks off before its end.
+    pub fn finish(&mut self) -> Vec<Case> {
+        if !self.joiner.is_on() || self.is_over {
+            return Vec::new();
+        }
+        let cases = self
+            .joiner
+            .finish(Vec::new(), self.now, &mut self.correlator);
+        self.count(&cases);
+        cases
+    }
+
+    /// The latest moment that is known, if logs wait for it.
+    pub fn last_moment(&self) -> Option<MonoNs> {
+        (self.joiner.is_on() && !self.is_over).then_some(self.now)
+    }
+
+    /// Logs will be read whole, behind the other inputs and before the end: cases wait for that. To be
+    /// called before the first input.
+    pub fn wait_for_logs(&mut self) {
+        self.joiner.wait_for_all();
+        self.correlator.wait_for_logs();
     }
 
     /// Counts cases, as [`Session::input`] does.
@@ -65,7 +116,8 @@ impl Session {
 
     /// Everything known so far.
     pub fn document(&self) -> Document {
-        let mut document = self.tally.document(&self.correlator.counters());
+        let counters = self.correlator.counters();
+        let mut document = self.tally.document(&counters, &self.joiner.counts());
         document.notes.extend(self.correlator.notes());
         document
     }

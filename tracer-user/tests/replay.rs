@@ -33,6 +33,8 @@ fn inputs() -> Vec<Input> {
             outcomes: Vec::new(),
             role: why502::event::HostRole::Proxy,
             reset_reasons: vec![(5, "TCP_ABORT_ON_DATA".into())],
+            utc_offset_s: 0,
+            logs: false,
             notes: vec!["A limit.".into()],
         }),
         Input::Proxy(ProxyProcess {
@@ -224,7 +226,7 @@ fn a_replay_says_what_the_capture_said() {
     }
     for format in FORMATS {
         let mut out = Vec::new();
-        command(&file, format, Style::PLAIN, &mut out).unwrap();
+        command(&file, &[], format, Style::PLAIN, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), live(format), "{format:?}");
     }
 }
@@ -306,13 +308,14 @@ fn what_is_no_recording_is_refused_with_advice() {
     ] {
         let file = dir.path().join(name);
         fs::write(&file, bytes).unwrap();
-        let error = command(&file, Format::Text, Style::PLAIN, &mut Vec::new()).unwrap_err();
+        let error = command(&file, &[], Format::Text, Style::PLAIN, &mut Vec::new()).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains(words), "{text}");
         assert!(text.contains(name), "{text}");
     }
     let absent = command(
         &dir.path().join("absent"),
+        &[],
         Format::Text,
         Style::PLAIN,
         &mut Vec::new(),

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::diagnostics::{self, Stderr};
+use super::follow::Logs;
 use super::icmp::Icmp;
 use super::in_use::InUse;
 use super::locals::{Answer, Locals};
@@ -41,6 +42,10 @@ const COUNTERS: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(2);
 /// Accept queues of local backends are looked at this often.
 const QUEUES: Duration = Duration::from_millis(200);
+/// Logs are looked at this often.
+const LOGS: Duration = Duration::from_millis(100);
+/// At the end, lines that are about to be written are waited for.
+const LAST_LINES: Duration = Duration::from_millis(500);
 /// At the end, records that belong to cases under way are waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(150);
 /// Records that are taken before other things get their turn.
@@ -93,6 +98,7 @@ pub(super) async fn run(
     let mut counters = every(COUNTERS);
     let mut look = every(LOOK);
     let mut queues = every(QUEUES);
+    let mut logs = every(LOGS);
     let mut child = spawn(options)?;
     let end = async {
         match options.duration {
@@ -115,9 +121,13 @@ pub(super) async fn run(
                 live.tick()?;
                 flush(&mut logger);
             }
-            _ = counters.tick() => live.feed(&Input::Backends(live.tracer.backends()))?,
+            _ = counters.tick() => {
+                live.feed(&Input::Backends(live.tracer.backends()))?;
+                live.log_sources()?;
+            }
             _ = look.tick() => live.look()?,
             _ = queues.tick() => live.queues()?,
+            _ = logs.tick(), if !options.logs.is_empty() => live.logs()?,
             Some(answer) = live.watched.locals.answer() => live.local(answer)?,
             () = &mut end => break,
             status = ended(&mut child) => {
@@ -134,7 +144,12 @@ pub(super) async fn run(
             break;
         }
     }
-    sleep(LAST_RECORDS).await;
+    sleep(if options.logs.is_empty() {
+        LAST_RECORDS
+    } else {
+        LAST_LINES
+    })
+    .await;
     live.drain(&mut ready.get_mut().0, usize::MAX)?;
     flush(&mut logger);
     live.finish()
@@ -204,6 +219,7 @@ pub(super) struct Watched {
     pub(super) icmp: Icmp,
     pub(super) queues: Queues,
     pub(super) in_use: InUse,
+    pub(super) logs: Logs,
     pub(super) configs: Configs,
 }
 
@@ -313,6 +329,25 @@ impl Live {
         Ok(())
     }
 
+    fn logs(&mut self) -> anyhow::Result<()> {
+        let lines = self.watched.logs.look(mono_now(), unix_now());
+        if !lines.is_empty() {
+            self.last_event = Some(Instant::now());
+        }
+        for line in lines {
+            self.feed(&Input::Log(line))?;
+        }
+        Ok(())
+    }
+
+    fn log_sources(&mut self) -> anyhow::Result<()> {
+        let sources = self.watched.logs.sources();
+        match sources.is_empty() {
+            true => Ok(()),
+            false => self.feed(&Input::LogSources(sources)),
+        }
+    }
+
     fn local(&mut self, answer: Answer) -> anyhow::Result<()> {
         let Watched {
             locals, targets, ..
@@ -376,6 +411,8 @@ impl Live {
 
     fn finish(mut self) -> anyhow::Result<bool> {
         self.config()?;
+        self.logs()?;
+        self.log_sources()?;
         self.feed(&Input::Backends(self.tracer.backends_at_end()))?;
         self.losses()?;
         self.feed(&Input::End(mono_now()))?;

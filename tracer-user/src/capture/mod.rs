@@ -1,6 +1,7 @@
 //! The `capture` command: loader, session and reports, wired together.
 
 mod diagnostics;
+mod follow;
 mod icmp;
 mod in_use;
 mod live;
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use self::follow::Logs;
+pub(crate) use self::follow::understand;
 use self::icmp::Icmp;
 use self::in_use::InUse;
 use self::locals::Locals;
@@ -67,7 +70,12 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    let start = start(&options, &preflight, notes);
+    let utc_offset_s = utc_offset_s();
+    let logs = Logs::new(&options.logs, utc_offset_s);
+    for (path, trouble) in logs.troubles() {
+        eprintln!("why502: warning: the log {path} cannot be read yet ({trouble}); waiting for it");
+    }
+    let start = start(&options, &preflight, utc_offset_s, notes);
     if let Err(error) = targets.adopt(&mut tracer) {
         eprintln!("why502: warning: connections that are open now are not known: {error}");
     }
@@ -93,6 +101,7 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
         icmp,
         queues: Queues::default(),
         in_use: InUse::default(),
+        logs,
         configs,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -120,7 +129,12 @@ fn settings(options: &CaptureOptions) -> Settings {
     }
 }
 
-fn start(options: &CaptureOptions, preflight: &Preflight, notes: Vec<String>) -> SessionStart {
+fn start(
+    options: &CaptureOptions,
+    preflight: &Preflight,
+    utc_offset_s: i32,
+    notes: Vec<String>,
+) -> SessionStart {
     SessionStart {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: rustix::system::uname()
@@ -138,8 +152,16 @@ fn start(options: &CaptureOptions, preflight: &Preflight, notes: Vec<String>) ->
             .collect(),
         role: options.role,
         reset_reasons: preflight.features.reset_reasons.clone(),
+        utc_offset_s,
+        logs: !options.logs.is_empty(),
         notes,
     }
+}
+
+/// Local time of this host, seconds east of UTC.
+fn utc_offset_s() -> i32 {
+    let zone = jiff::tz::TimeZone::system();
+    zone.to_offset(jiff::Timestamp::now()).seconds()
 }
 
 fn greet(options: &CaptureOptions, targets: &Targets, began: Instant) {

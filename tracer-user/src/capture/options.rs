@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
 use crate::event::HostRole;
+use crate::logs::Format as LogFormat;
 use crate::report::Format;
 
 /// Which cases make the program exit with 1.
@@ -30,6 +31,15 @@ impl FailOn {
             Self::Rules(rules) => rules.iter().any(|rule| rule == case.verdict.rule),
         }
     }
+}
+
+/// A log to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOption {
+    /// The file.
+    pub path: PathBuf,
+    /// The form of its lines; `None`: found out from them.
+    pub format: Option<LogFormat>,
 }
 
 /// One capture.
@@ -56,6 +66,8 @@ pub struct CaptureOptions {
     pub sample_every: u32,
     /// Bytes of each message head to keep.
     pub snaplen: u16,
+    /// Logs to follow.
+    pub logs: Vec<LogOption>,
     /// Recording to write.
     pub write: Option<PathBuf>,
     /// Form of the report on standard output.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::values;
-use crate::capture::options::FailOn;
+use crate::capture::options::{FailOn, LogOption};
 use crate::case::Outcome;
 
 /// Says which backend connection caused a 502, who ended it, how, and what to change
@@ -174,6 +174,14 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=1024), help_heading = "What to report")]
     pub snaplen: u16,
 
+    /// Follow this log and join its lines to the cases; can be given several times
+    ///
+    /// The access or error log of the proxy. A file that does not exist yet is waited for, and one that
+    /// is rotated is followed. The form of its lines is found out; FORMAT (see why502 logs --help) says
+    /// what it is.
+    #[arg(long, value_name = "PATH[=FORMAT]", value_parser = values::log, value_hint = ValueHint::FilePath, help_heading = "What to report")]
+    pub log: Vec<LogOption>,
+
     /// Write a recording that `why502 report` can read; created with mode 0600
     #[arg(short = 'w', long = "write", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub write: Option<PathBuf>,
@@ -215,6 +223,13 @@ pub struct ReportArgs {
     /// The recording
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+
+    /// Read this log and join its lines to the cases; can be given several times
+    ///
+    /// The log of the proxy, or of the balancer in front of a backend's host. May be compressed (gzip,
+    /// zstd). The form of its lines is found out; FORMAT (see why502 logs --help) says what it is.
+    #[arg(long, value_name = "PATH[=FORMAT]", value_parser = values::log, value_hint = ValueHint::FilePath)]
+    pub log: Vec<LogOption>,
 
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]

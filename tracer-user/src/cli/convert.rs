@@ -51,6 +51,7 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
                 args.sample.unwrap_or(0)
             },
             snaplen: args.snaplen,
+            logs: args.log,
             write: args.write,
             format: args.format.into(),
             verbose: args.verbose,
@@ -134,6 +135,7 @@ mod tests {
             outcomes: Outcome::ALL.to_vec(),
             sample_every: 0,
             snaplen: 512,
+            logs: Vec::new(),
             write: None,
             format: Format::Text,
             verbose: false,
@@ -299,7 +301,7 @@ mod tests {
             ("--sample 0", "no share"),
             ("--proxy /usr/sbin/nginx", "without its directory"),
             ("--format xml", "possible values: text, json, ndjson"),
-            ("--log access.log", "--log"),
+            ("--log access.log=ngnix-error", "aws-alb"),
             ("--html report.html", "--html"),
             ("stray", "stray"),
         ];

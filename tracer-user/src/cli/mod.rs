@@ -57,7 +57,13 @@ fn doctor(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 fn report(args: &ReportArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    crate::report::command(&args.file, args.format.into(), terminal::style(), out)
+    crate::report::command(
+        &args.file,
+        &args.log,
+        args.format.into(),
+        terminal::style(),
+        out,
+    )
 }
 
 /// Hands out standard output, and finds the errors that show only when the last bytes are written.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::capture::options::FailOn;
+use crate::capture::options::{FailOn, LogOption};
 use crate::case::Outcome;
 use crate::diagnose::rule;
+use crate::logs::Format;
 
 /// `30s`, `5m`, `1h 30m`; not zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -27,6 +28,34 @@ pub(super) fn proxy_name(text: &str) -> Result<String, String> {
         return Err("give the program's file name, without its directory".into());
     }
     Ok(text.to_owned())
+}
+
+/// A file, and perhaps the form of its lines behind a `=`. Both may hold a `=` of their own.
+pub(super) fn log(text: &str) -> Result<LogOption, String> {
+    if text.is_empty() {
+        return Err("the path is empty".into());
+    }
+    let borders = text.match_indices('=').map(|(at, _)| at);
+    for border in borders.filter(|at| *at > 0) {
+        if let Ok(format) = text[border + 1..].parse::<Format>() {
+            return Ok(LogOption {
+                path: text[..border].into(),
+                format: Some(format),
+            });
+        }
+    }
+    let tail = text.rsplit_once('=').map(|(_, tail)| tail);
+    let is_name =
+        |tail: &str| !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if let Some(tail) = tail.filter(|tail| is_name(tail)) {
+        let names: Vec<&str> = Format::names().collect();
+        return Err(format!(
+            "there is no log format {tail}; there are {}, or a log_format of NGINX in quotes",
+            names.join(", ")
+        ));
+    }
+    let path = text.into();
+    Ok(LogOption { path, format: None })
 }
 
 /// The outcomes by their names in the contract.

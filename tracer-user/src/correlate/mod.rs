@@ -15,6 +15,7 @@ mod icmp;
 mod identity;
 mod intake;
 mod locals;
+mod logged;
 mod matching;
 mod mirror;
 mod names;
@@ -79,6 +80,16 @@ impl Default for Limits {
     }
 }
 
+/// Are there logs that tell what clients got whose responses cannot be read?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logs {
+    None,
+    /// Read while the capture runs.
+    Live,
+    /// Read whole when it is over.
+    AtEnd,
+}
+
 /// Makes cases of a session's inputs.
 #[derive(Debug)]
 pub struct Correlator {
@@ -102,6 +113,8 @@ pub struct Correlator {
     readings: Readings,
     counters: Counters,
     checks: Checks,
+    /// Failures whose clients cannot be read wait for a line in a log.
+    logs: Logs,
     /// Kernel records were lost: what rests on the order of records alone is less sure.
     records_lost: bool,
 }
@@ -138,7 +151,21 @@ impl Correlator {
             readings: Readings::default(),
             counters: Counters::default(),
             checks: Checks::default(),
+            logs: Logs::None,
             records_lost: false,
+        }
+    }
+
+    /// Logs are read whole, after the last input: what waits for a line waits until then. To be
+    /// followed by [`Correlator::close`].
+    pub(crate) fn wait_for_logs(&mut self) {
+        self.logs = Logs::AtEnd;
+    }
+
+    /// Nothing more will come, from the kernel or from a log.
+    pub(crate) fn close(&mut self) {
+        for left in self.pending.expire(MonoNs::MAX) {
+            self.expired(&left);
         }
     }
 
@@ -186,7 +213,9 @@ impl Correlator {
                     .any(|(name, count)| is_record_loss(name, *count));
                 Vec::new()
             }
-            Input::Backends(_) | Input::Config(_) => Vec::new(),
+            Input::Log(read) => self.advance(read.time_ns),
+            Input::Backends(_) | Input::Config(_) | Input::LogSources(_) => Vec::new(),
+            // With logs, `close` follows.
             Input::End(now) => self.end(*now),
         }
     }
@@ -224,6 +253,9 @@ impl Correlator {
     fn start(&mut self, start: &SessionStart) {
         self.now = start.started_mono_ns;
         self.role = start.role;
+        if start.logs && self.logs == Logs::None {
+            self.logs = Logs::Live;
+        }
         self.statuses.clone_from(&start.statuses);
         self.outcomes = start
             .outcomes
@@ -337,8 +369,10 @@ impl Correlator {
             self.counters.held_early += u64::from(early);
             cases.extend(self.downstream(&exchange));
         }
-        for expired in self.pending.expire(self.now) {
-            self.expired(&expired);
+        if self.logs != Logs::AtEnd {
+            for expired in self.pending.expire(self.now) {
+                self.expired(&expired);
+            }
         }
         cases
     }
@@ -355,8 +389,8 @@ impl Correlator {
         while let Some((_, exchange)) = self.alone.pop_front().or_else(|| self.held.pop_front()) {
             cases.extend(self.downstream(&exchange));
         }
-        for left in self.pending.expire(MonoNs::MAX) {
-            self.expired(&left);
+        if self.logs == Logs::None {
+            self.close();
         }
         cases
     }
@@ -435,6 +469,9 @@ impl Correlator {
 
     /// A client whose responses cannot be read: what it got is not known, so no case is made up.
     fn unreadable(&mut self, client: &Exchange) {
+        if self.logs != Logs::None {
+            return;
+        }
         let failures: Vec<Seq> = self
             .pending
             .linked_to(client.conn, client.exchange)
@@ -498,31 +535,15 @@ impl Correlator {
         client: &Exchange,
         request: Option<RequestSummary>,
         draft: &Draft,
-        mut attempts: Vec<AttemptFacts>,
+        attempts: Vec<AttemptFacts>,
     ) -> Option<Case> {
-        if !self.outcomes.is_empty() && !self.outcomes.contains(&draft.outcome) {
-            self.counters.filtered_outcomes += 1;
-            return None;
-        }
-        self.counters.cases += 1;
+        let tie = self.weigh(draft, client, &self.kind_of(client.pid), &attempts);
         let times = &client.times;
-        let status = client.status.filter(|_| draft.outcome != Outcome::Dropped);
-        let proxy = self.proxies.get(&client.pid).cloned();
-        let proxy = proxy.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned()));
-        let tie = self.weigh(draft, client, &proxy, &attempts);
-        let seen_from = if client.has(flags::BACKEND) {
-            SeenFrom::Backend
-        } else {
-            for attempt in &mut attempts {
-                self.locals.attach(attempt);
-                self.icmp.attach(attempt);
-                attempt.listen_queue = self.readings.full_queue(
-                    attempt.exchange.remote,
-                    attempt.start_ns(),
-                    attempt.end_ns(),
-                );
+        let (suffix, moment) = match client.cause {
+            Cause::Ended => ("-end", times.closed),
+            Cause::Status | Cause::Watched | Cause::Sampled | Cause::Unheard => {
+                ("", times.response_start)
             }
-            SeenFrom::Proxy
         };
         let route = Route {
             local: client.local,
@@ -538,51 +559,111 @@ impl Correlator {
         } else {
             Around::default()
         };
-        let facts = CaseFacts {
+        let got = Got {
+            // An exchange has one beginning and one end of a response, so this is unique.
+            id: format!("{}-{}{suffix}", client.conn, client.exchange),
+            time_ns: draft.client_left_ns.or(moment).unwrap_or(client.time_ns),
+            status: client.status,
+            seen_from: if client.has(flags::BACKEND) {
+                SeenFrom::Backend
+            } else {
+                SeenFrom::Proxy
+            },
+            pid: client.pid,
+            tid: client.tid,
+            request_start_ns: times.request_start,
+            taken_up: client.link.is_some(),
+            upgrade: http::inspect_request(&client.request_head).upgrade,
             around,
-            seen_from,
-            proxy,
+            downstream: Downstream {
+                client: Some(client.remote),
+                local: Some(client.local),
+                request,
+                response_bytes: client.response_bytes,
+                ttfb_us: between_us(times.request_start, times.response_start),
+            },
+        };
+        self.judged(got, draft, tie, attempts)
+    }
+
+    fn kind_of(&self, pid: u32) -> ProxyKind {
+        let kind = self.proxies.get(&pid).cloned();
+        kind.unwrap_or_else(|| ProxyKind::Other(UNKNOWN_PROXY.to_owned()))
+    }
+
+    /// Makes the case of what a client got and the attempts behind it.
+    fn judged(
+        &mut self,
+        got: Got,
+        draft: &Draft,
+        tie: Confidence,
+        mut attempts: Vec<AttemptFacts>,
+    ) -> Option<Case> {
+        if !self.outcomes.is_empty() && !self.outcomes.contains(&draft.outcome) {
+            self.counters.filtered_outcomes += 1;
+            return None;
+        }
+        self.counters.cases += 1;
+        let status = got.status.filter(|_| draft.outcome != Outcome::Dropped);
+        if got.seen_from == SeenFrom::Proxy {
+            for attempt in &mut attempts {
+                self.locals.attach(attempt);
+                self.icmp.attach(attempt);
+                attempt.listen_queue = self.readings.full_queue(
+                    attempt.exchange.remote,
+                    attempt.start_ns(),
+                    attempt.end_ns(),
+                );
+            }
+        }
+        let facts = CaseFacts {
+            around: got.around,
+            seen_from: got.seen_from,
+            proxy: self.kind_of(got.pid),
             outcome: draft.outcome,
             status,
             attempts,
             tie,
             client_left_ns: draft.client_left_ns,
-            request_start_ns: times.request_start,
-            client_bytes: client.response_bytes,
+            request_start_ns: got.request_start_ns,
+            client_bytes: got.downstream.response_bytes,
             hidden_by: draft.hidden_by,
-            taken_up: client.link.is_some(),
-            client_upgrade: http::inspect_request(&client.request_head).upgrade,
-        };
-        let (suffix, moment) = match client.cause {
-            Cause::Ended => ("-end", times.closed),
-            Cause::Status | Cause::Watched | Cause::Sampled | Cause::Unheard => {
-                ("", times.response_start)
-            }
+            taken_up: got.taken_up,
+            client_upgrade: got.upgrade,
         };
         Some(Case {
-            // An exchange has one beginning and one end of a response, so this is unique.
-            id: format!("{}-{}{suffix}", client.conn, client.exchange),
-            time_ns: draft.client_left_ns.or(moment).unwrap_or(client.time_ns),
+            id: got.id,
+            time_ns: got.time_ns,
             outcome: draft.outcome,
             status,
-            downstream: Downstream {
-                client: client.remote,
-                local: client.local,
-                request,
-                response_bytes: client.response_bytes,
-                ttfb_us: between_us(times.request_start, times.response_start),
-            },
+            downstream: got.downstream,
             attempts: attempt::build_all(&facts),
             verdict: diagnose::judge(&facts),
             log: None,
-            seen_from,
+            log_more: Vec::new(),
+            seen_from: got.seen_from,
             proxy: ProxyRef {
                 kind: facts.proxy,
-                pid: client.pid,
-                tid: client.tid,
+                pid: got.pid,
+                tid: got.tid,
             },
         })
     }
+}
+
+/// What a client got, by its own record or by a log.
+struct Got {
+    id: String,
+    time_ns: MonoNs,
+    status: Option<u16>,
+    seen_from: SeenFrom,
+    pid: u32,
+    tid: u32,
+    request_start_ns: Option<MonoNs>,
+    taken_up: bool,
+    upgrade: Option<String>,
+    around: Around,
+    downstream: Downstream,
 }
 
 /// Is the tie of this failure to its client a guess?

@@ -127,6 +127,11 @@ impl Store {
         self.entries.get(&seq)
     }
 
+    /// All of them, newest first.
+    pub(super) fn newest(&self) -> impl Iterator<Item = (Seq, &Pending)> {
+        self.entries.iter().rev().map(|(seq, entry)| (*seq, entry))
+    }
+
     /// Entries linked to this exchange of this client connection, or to the connection without
     /// knowing the exchange.
     pub(super) fn linked_to(

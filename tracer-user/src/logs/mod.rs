@@ -21,6 +21,7 @@ mod haproxy;
 mod json;
 mod meaning;
 mod nginx;
+mod redact;
 mod scan;
 mod stamp;
 mod syslog;
@@ -31,6 +32,7 @@ pub use entry::{Entry, Kind, LogAttempt, Peer, System, Text, Timers, path_of};
 pub use format::{Format, UnknownFormat};
 pub use meaning::{Blame, Meaning};
 pub use nginx::LogFormat;
+pub use redact::without_queries;
 pub use scan::ParseError;
 pub use stamp::{Assume, Stamp};
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Clock;
+use super::clock::unix_time;
 use crate::case::{
     Attempt, Case, Downstream, Evidence, LogLine, ProxyRef, Remedy, RequestSummary, TimelineEvent,
     Verdict,
@@ -36,9 +37,12 @@ pub struct CaseDoc {
     pub attempts: Vec<AttemptDoc>,
     /// Why.
     pub verdict: VerdictDoc,
-    /// The proxy's own word.
+    /// The proxy's or balancer's own word: the line that says most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogDoc>,
+    /// Further lines about the same request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log_more: Vec<LogDoc>,
 }
 
 impl CaseDoc {
@@ -55,6 +59,7 @@ impl CaseDoc {
             attempts,
             verdict,
             log,
+            log_more,
         } = case;
         Self {
             kind: "case",
@@ -68,6 +73,7 @@ impl CaseDoc {
             attempts: attempts.iter().map(Into::into).collect(),
             verdict: verdict.into(),
             log: log.as_ref().map(Into::into),
+            log_more: log_more.iter().map(Into::into).collect(),
         }
     }
 }
@@ -98,9 +104,11 @@ impl From<&ProxyRef> for ProxyDoc {
 #[derive(Clone, Debug, Serialize)]
 pub struct DownstreamDoc {
     /// The client's address.
-    pub client: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<SocketAddr>,
     /// The proxy's end.
-    pub local: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
     /// Method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -172,6 +180,9 @@ pub struct AttemptDoc {
     /// Number of the exchange on its connection, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exchange: Option<u32>,
+    /// `x-request-id` of the request as the backend got it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// SYN to established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_us: Option<u64>,
@@ -229,6 +240,7 @@ impl From<&Attempt> for AttemptDoc {
             reused,
             adopted,
             exchange,
+            request_id,
             start_ns: _,
             connect_us,
             ttfb_us,
@@ -253,6 +265,7 @@ impl From<&Attempt> for AttemptDoc {
             local: *local,
             reused: *reused,
             exchange: *exchange,
+            request_id: request_id.clone(),
             connect_us: *connect_us,
             ttfb_us: *ttfb_us,
             request_bytes: *request_bytes,
@@ -408,17 +421,51 @@ impl From<&Remedy> for RemedyDoc {
 #[derive(Clone, Debug, Serialize)]
 pub struct LogDoc {
     /// `nginx-error`, …
-    pub source: String,
-    /// The line.
+    pub source: &'static str,
+    /// The line, without query strings.
     pub line: String,
+    /// The file.
+    pub path: String,
+    /// Number of the line, from 1.
+    pub line_number: u64,
+    /// When it was written, by its writer's clock: RFC 3339, UTC, µs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// By what it was joined: `request-id`, `connection`, `client-port`, `upstream-and-time` or
+    /// `request-and-time`.
+    pub joined_by: &'static str,
+    /// The code or message by which the line is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// What that means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<&'static str>,
+    /// Rules that can be behind it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes_possible: Vec<&'static str>,
 }
 
 impl From<&LogLine> for LogDoc {
     fn from(log: &LogLine) -> Self {
-        let LogLine { source, line } = log;
+        let LogLine {
+            source,
+            line,
+            path,
+            number,
+            written_unix_ns,
+            joined_by,
+            meaning,
+        } = log;
         Self {
-            source: source.clone(),
+            source,
             line: line.clone(),
+            path: path.clone(),
+            line_number: *number,
+            time: written_unix_ns.map(unix_time),
+            joined_by: joined_by.name(),
+            code: meaning.map(|meaning| meaning.code),
+            meaning: meaning.map(|meaning| meaning.text),
+            classes_possible: meaning.map_or_else(Vec::new, |meaning| meaning.classes.to_vec()),
         }
     }
 }

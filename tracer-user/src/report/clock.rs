@@ -18,10 +18,31 @@ impl Clock {
     /// RFC 3339, UTC, microseconds (rounded down).
     pub fn wall(self, at: MonoNs) -> String {
         let ns = i128::from(self.unix_ns) + i128::from(at) - i128::from(self.mono_ns);
-        // Any sum of two 64-bit numbers of ns lies within the years that a timestamp can hold.
-        let time = Timestamp::from_microsecond(ns.div_euclid(1000) as i64).unwrap_or_default();
-        format!("{time:.6}")
+        wall(ns)
     }
+
+    /// The moment on the wall clock, ns since the epoch.
+    pub fn unix(self, at: MonoNs) -> i64 {
+        let ns = i128::from(self.unix_ns) + i128::from(at) - i128::from(self.mono_ns);
+        i64::try_from(ns).unwrap_or(i64::MAX)
+    }
+
+    /// The monotonic time of a moment on the wall clock, ns; 0 for what lies before its zero.
+    pub fn mono(self, unix_ns: i64) -> MonoNs {
+        let ns = i128::from(unix_ns) - i128::from(self.unix_ns) + i128::from(self.mono_ns);
+        MonoNs::try_from(ns.max(0)).unwrap_or(MonoNs::MAX)
+    }
+}
+
+/// RFC 3339, UTC, microseconds, of ns since the epoch.
+pub(super) fn unix_time(unix_ns: i64) -> String {
+    wall(unix_ns.into())
+}
+
+fn wall(unix_ns: i128) -> String {
+    // Any sum of two 64-bit numbers of ns lies within the years that a timestamp can hold.
+    let time = Timestamp::from_microsecond(unix_ns.div_euclid(1000) as i64).unwrap_or_default();
+    format!("{time:.6}")
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::LogSourceDoc;
+
 use super::CaseDoc;
 use crate::advise::Advice;
 use crate::config::Directive;
@@ -71,6 +73,9 @@ pub struct Document {
     pub totals: Totals,
     /// What the correlation of events set aside, by name.
     pub counters: BTreeMap<String, u64>,
+    /// What became of the lines of logs, by file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogSourceDoc>,
 }
 
 /// Cases with the same rule, backend, outcome and status.

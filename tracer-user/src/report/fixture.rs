@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 
-use super::Document;
+use super::{Document, LogExampleDoc, LogSourceDoc};
 use crate::case::{
-    Attempt, Case, Confidence, Downstream, EndedBy, Evidence, How, LogLine, Outcome, ProxyRef,
-    Remedy, RequestSummary, SeenFrom, TimelineEvent, Verdict,
+    Attempt, Case, Confidence, Downstream, EndedBy, Evidence, How, JoinKey, LogLine, Outcome,
+    ProxyRef, Remedy, RequestSummary, SeenFrom, TimelineEvent, Verdict,
 };
 use crate::config::{Directive, ProxyConfig, Setting, Source, Target, UpstreamConfig, Value};
 use crate::event::{BackendSnapshot, Input, ProxyKind, ProxyProcess, SessionStart};
+use crate::logs::{Blame, Meaning};
 use crate::session::Session;
 
 const START_NS: u64 = 1_000_000_000_000;
@@ -30,6 +31,8 @@ pub(crate) fn start() -> SessionStart {
         outcomes: Vec::new(),
         role: crate::event::HostRole::Proxy,
         reset_reasons: Vec::new(),
+        utc_offset_s: 0,
+        logs: false,
         notes: vec!["This kernel gives no reset reasons.".into()],
     }
 }
@@ -79,8 +82,8 @@ pub(crate) fn reuse_race() -> Case {
             tid: 1234,
         },
         downstream: Downstream {
-            client: addr("192.0.2.7:51544"),
-            local: addr("192.0.2.1:80"),
+            client: Some(addr("192.0.2.7:51544")),
+            local: Some(addr("192.0.2.1:80")),
             request: Some(RequestSummary {
                 method: "POST".into(),
                 path: "/checkout".into(),
@@ -124,12 +127,30 @@ pub(crate) fn reuse_race() -> Case {
             ],
             agrees_with_log: Some(true),
         },
-        log: Some(LogLine {
-            source: "nginx-error".into(),
-            line: "2026/11/22 13:14:35 [error] 1234#1234: *7 recv() failed (104: Connection reset \
-                   by peer) while reading response header from upstream"
-                .into(),
-        }),
+        log: Some(log_line(
+            "/var/log/nginx/error.log",
+            "2026/11/22 13:14:35 [error] 1234#1234: *7 recv() failed (104: Connection reset \
+             by peer) while reading response header from upstream",
+        )),
+        log_more: vec![log_line("/var/log/nginx/access.log", "192.0.2.7 - - …")],
+    }
+}
+
+fn log_line(path: &str, line: &str) -> LogLine {
+    static MEANING: Meaning = Meaning {
+        code: "recv() failed (104: Connection reset by peer)",
+        text: "The backend reset the connection.",
+        classes: &["keepalive-race", "rst-before-response"],
+        blame: Blame::Backend,
+    };
+    LogLine {
+        source: "nginx-error",
+        line: line.into(),
+        path: path.into(),
+        number: 41,
+        written_unix_ns: Some(1_795_353_275_000_000_000),
+        joined_by: JoinKey::Upstream,
+        meaning: Some(&MEANING),
     }
 }
 
@@ -140,6 +161,7 @@ fn reset_attempt() -> Attempt {
         reused: true,
         adopted: true,
         exchange: Some(7),
+        request_id: Some("req-1".into()),
         start_ns: START_NS + SECOND,
         connect_us: None,
         ttfb_us: None,
@@ -379,7 +401,29 @@ pub(crate) fn session() -> Session {
 
 /// See [`session`].
 pub(crate) fn document() -> Document {
-    session().document()
+    let mut document = session().document();
+    document.logs = vec![LogSourceDoc {
+        path: "/var/log/nginx/error.log".into(),
+        formats: vec!["nginx-error".into()],
+        lines: 412,
+        unparsed: 1,
+        skipped_bytes: 0,
+        failures: 37,
+        joined: 33,
+        known: 1,
+        not_the_backend: 1,
+        unwatched: 0,
+        without_cause: 2,
+        ambiguous_cases: 0,
+        let_go: 0,
+        clock_skew_us: Some(1_200),
+        clock_skew_pairs: Some(33),
+        examples: vec![LogExampleDoc {
+            line_number: 7,
+            line: "2026/11/22 13:14:30 [error] 1234#1234: *2 no live upstreams".into(),
+        }],
+    }];
+    document
 }
 
 /// Traffic, and nothing wrong.
@@ -435,10 +479,7 @@ pub(crate) fn hostile_document() -> Document {
     case.verdict.summary.clone_from(&evil);
     case.verdict.evidence[0].text.clone_from(&evil);
     case.verdict.remedies = vec![remedy(&evil, &evil, &evil)];
-    case.log = Some(LogLine {
-        source: evil.clone(),
-        line: evil.clone(),
-    });
+    case.log = Some(log_line(&evil, &evil));
     session.count(&[case]);
     session.input(&Input::Config(vec![config(&evil, &evil)]));
     session.input(&Input::Backends(vec![snapshot("10.0.0.5:8080", 3)]));

@@ -10,12 +10,14 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod json;
+mod log_document;
 mod ndjson;
 mod replay;
 mod reporter;
 #[cfg(test)]
 mod schema_tests;
 mod text;
+mod whole_logs;
 
 pub use case_document::{
     AttemptDoc, CaseDoc, DownstreamDoc, EventDoc, EvidenceDoc, LogDoc, ProxyDoc, RemedyDoc,
@@ -26,6 +28,7 @@ pub use document::{
     AdviceDoc, BackendDoc, Document, GroupDoc, Header, LatencyDoc, ProcessDoc, SCHEMA, Totals,
     Watched,
 };
+pub use log_document::{LogExampleDoc, LogSourceDoc};
 pub use replay::{ReplayError, command, replay};
 pub use reporter::{Format, Reporter};
 pub use text::{Style, case_line};

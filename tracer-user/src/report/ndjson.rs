@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{BackendDoc, CaseDoc, Document, GroupDoc, Header, Totals, Watched};
+use super::{BackendDoc, CaseDoc, Document, GroupDoc, Header, LogSourceDoc, Totals, Watched};
 
 /// Any line but a case, which carries its `type` itself.
 #[derive(Serialize)]
@@ -26,6 +26,8 @@ enum Line<'a> {
         watched: &'a Watched,
         totals: &'a Totals,
         counters: &'a BTreeMap<String, u64>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        logs: &'a [LogSourceDoc],
     },
 }
 
@@ -55,6 +57,7 @@ pub(super) fn write_end(document: &Document, out: &mut impl Write) -> io::Result
             watched: &document.watched,
             totals: &document.totals,
             counters: &document.counters,
+            logs: &document.logs,
         },
         out,
     )

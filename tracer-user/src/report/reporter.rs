@@ -39,19 +39,28 @@ impl Reporter {
         out: &mut impl Write,
     ) -> io::Result<Vec<Case>> {
         let cases = session.input(input);
-        if self.format == Format::Ndjson {
-            if matches!(input, Input::Start(_)) {
-                ndjson::write_header(&session.header(), out)?;
-                out.flush()?;
-            }
-            for case in &cases {
-                ndjson::write_case(&session.case_document(case), out)?;
-            }
-            if !cases.is_empty() {
-                out.flush()?;
-            }
+        if self.format == Format::Ndjson && matches!(input, Input::Start(_)) {
+            ndjson::write_header(&session.header(), out)?;
+            out.flush()?;
         }
+        self.cases(session, &cases, out)?;
         Ok(cases)
+    }
+
+    /// Writes the cases that still wait, when a recording breaks off before its end.
+    pub fn rest(&self, session: &mut Session, out: &mut impl Write) -> io::Result<()> {
+        let cases = session.finish();
+        self.cases(session, &cases, out)
+    }
+
+    fn cases(&self, session: &Session, cases: &[Case], out: &mut impl Write) -> io::Result<()> {
+        if self.format != Format::Ndjson || cases.is_empty() {
+            return Ok(());
+        }
+        for case in cases {
+            ndjson::write_case(&session.case_document(case), out)?;
+        }
+        out.flush()
     }
 
     /// Writes the rest, after the last input.

@@ -11,6 +11,7 @@ use crate::case::{Case, Outcome};
 use crate::event::{
     BackendSnapshot, Input, KernelEvent, Losses, MonoNs, ProxyKind, ProxyProcess, SessionStart,
 };
+use crate::join::JoinCounts;
 use crate::latency;
 use crate::report::{
     AdviceDoc, BackendDoc, CaseDoc, Clock, Document, GroupDoc, Header, ProcessDoc, SCHEMA, Totals,
@@ -73,7 +74,9 @@ impl Tally {
             | Input::LocalBackend(_)
             | Input::Icmp(_)
             | Input::ListenQueue(_)
-            | Input::UpstreamsInUse(_) => {}
+            | Input::UpstreamsInUse(_)
+            | Input::Log(_)
+            | Input::LogSources(_) => {}
             Input::Tick(now) => self.see(*now),
             Input::Backends(backends) => self.backends = Some(backends.clone()),
             Input::Config(configs) => self.settings = Settings::new(configs.clone()),
@@ -150,7 +153,11 @@ impl Tally {
         }
     }
 
-    pub(super) fn document(&self, counters: &[(&'static str, u64)]) -> Document {
+    pub(super) fn document(
+        &self,
+        counters: &[(&'static str, u64)],
+        logs: &[JoinCounts],
+    ) -> Document {
         let header = self.header();
         let clock = self.clock();
         let kept = self.groups.kept();
@@ -164,7 +171,7 @@ impl Tally {
             cases: kept.iter().map(|case| self.case_document(case)).collect(),
             backends: self.backend_documents(),
             losses: self.losses.iter().cloned().collect(),
-            notes: self.all_notes(header.notes, kept.len()),
+            notes: self.all_notes(header.notes, kept.len(), logs),
             version: header.version,
             watched: self.watched(),
             totals: self.totals(kept.len()),
@@ -172,6 +179,7 @@ impl Tally {
                 .iter()
                 .map(|(name, count)| ((*name).to_owned(), *count))
                 .collect(),
+            logs: logs.iter().map(Into::into).collect(),
         }
     }
 
@@ -293,7 +301,7 @@ impl Tally {
         }
     }
 
-    fn all_notes(&self, mut notes: Vec<String>, listed: usize) -> Vec<String> {
+    fn all_notes(&self, mut notes: Vec<String>, listed: usize, logs: &[JoinCounts]) -> Vec<String> {
         let counted = self.groups.counted();
         if counted > listed as u64 {
             notes.push(format!(
@@ -329,6 +337,7 @@ impl Tally {
             let about = |note: &String| format!("Configuration of {}: {note}", config.proxy);
             notes.extend(config.notes.iter().map(about));
         }
+        notes.extend(logs.iter().flat_map(JoinCounts::notes));
         notes.extend(self.notes.iter().cloned());
         notes
     }

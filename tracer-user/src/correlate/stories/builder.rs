@@ -92,6 +92,8 @@ impl Story {
                     outcomes: Vec::new(),
                     role: crate::event::HostRole::Proxy,
                     reset_reasons: vec![(4, "TCP_ABORT_ON_DATA".into())],
+                    utc_offset_s: 0,
+                    logs: false,
                     notes: Vec::new(),
                 }),
                 Input::Proxy(ProxyProcess {

@@ -13,6 +13,52 @@ const NOTE_MAX: usize = 2000;
 /// Most processes named when nothing was found.
 const PROCESSES_MAX: usize = 10;
 
+/// What became of the lines of each log.
+pub(super) fn logs(document: &Document, page: &mut Page) {
+    if document.logs.is_empty() {
+        return;
+    }
+    page.blank();
+    page.heading("Logs");
+    for log in &document.logs {
+        let mut line = format!(
+            "{}: {}, {} of a failure; {} joined to a case",
+            safe(&log.path, NOTE_MAX),
+            plural(log.lines, "line"),
+            count(log.failures),
+            count(log.joined),
+        );
+        for (n, what) in [
+            (log.known, "more about the same cases"),
+            (
+                log.not_the_backend,
+                "of the client's or the proxy's own making",
+            ),
+            (log.unwatched, "with a status that is not watched"),
+            (log.without_cause, "without a cause that was seen"),
+        ] {
+            if n > 0 {
+                line = format!("{line}, {} {what}", count(n));
+            }
+        }
+        if let (Some(skew), Some(pairs)) = (log.clock_skew_us, log.clock_skew_pairs) {
+            let pairs = plural(pairs as u64, "pair");
+            line = format!(
+                "{line}; its clock minus ours: {:.3} s ({pairs})",
+                skew as f64 / 1e6
+            );
+        }
+        page.paragraph("  ", &format!("{line}."));
+        for example in &log.examples {
+            let text = safe(&example.line, NOTE_MAX);
+            page.paragraph(
+                "    no cause seen: ",
+                &format!("line {}: {text}", example.line_number),
+            );
+        }
+    }
+}
+
 /// Says what was watched, how much was seen, and what to try.
 pub(super) fn nothing_found(document: &Document, page: &mut Page) {
     let watched = &document.watched;

@@ -12,6 +12,8 @@ use crate::report::{AttemptDoc, CaseDoc, EventDoc, RemedyDoc};
 const ATTEMPTS_MAX: usize = 6;
 /// Most moments shown of an attempt.
 const EVENTS_MAX: usize = 24;
+/// Most lines of logs shown.
+const LOG_LINES_MAX: usize = 4;
 /// Bounds of untrusted text, in characters.
 const LINE_MAX: usize = 2000;
 const FIELD_MAX: usize = 200;
@@ -33,8 +35,8 @@ pub(super) fn case(case: &CaseDoc, page: &mut Page) {
     }
     page.blank();
     verdict(case, page);
-    if let Some(log) = &case.log {
-        let source = safe(&log.source, FIELD_MAX);
+    for log in case.log.iter().chain(&case.log_more).take(LOG_LINES_MAX) {
+        let source = log.source;
         page.paragraph(
             "  Log: ",
             &format!("({source}) {}", safe(&log.line, LINE_MAX)),
@@ -61,7 +63,10 @@ fn request_line(case: &CaseDoc) -> String {
         true => "A request whose head could not be read".to_owned(),
         false => request.join(" "),
     };
-    let mut line = format!("{request}, client {}", downstream.client);
+    let mut line = match downstream.client {
+        Some(client) => format!("{request}, client {client}"),
+        None => request,
+    };
     if let Some(id) = &downstream.request_id {
         line = format!("{line}, request id {}", safe(id, FIELD_MAX));
     }

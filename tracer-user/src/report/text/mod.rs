@@ -67,6 +67,7 @@ fn render(document: &Document, style: Style) -> String {
     }
     tables::backends(document, &mut page);
     tables::advice(document, &mut page);
+    ending::logs(document, &mut page);
     ending::losses(document, &mut page);
     ending::also_seen(document, &mut page);
     ending::notes(document, &mut page);

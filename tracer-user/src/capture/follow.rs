@@ -1,0 +1,267 @@
+//! Follows logs while they are written: through rotation by rename and by truncation, and from before
+//! they exist.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::options::LogOption;
+use crate::event::{LogRead, LogSource, MonoNs};
+use crate::logs::{Assume, Entry, Format, detect, without_queries};
+
+/// Bytes that are read of one log at one look.
+const READ_MAX: u64 = 8 << 20;
+/// A log that is this far ahead is not read in full any more: what is old helps nobody.
+const BEHIND_MAX: u64 = 64 << 20;
+/// Where reading goes on then, before the end.
+const BEHIND_KEPT: u64 = 1 << 20;
+/// Longer lines are passed over.
+const LINE_MAX: usize = 64 << 10;
+
+/// All logs that are followed.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    followed: Vec<Follower>,
+    utc_offset_s: i32,
+}
+
+impl Logs {
+    /// What stands in the files now is passed over: it is about the time before.
+    pub(super) fn new(options: &[LogOption], utc_offset_s: i32) -> Self {
+        let mut followed: Vec<Follower> = options.iter().map(Follower::new).collect();
+        for log in &mut followed {
+            log.open(Begin::End);
+        }
+        Self {
+            followed,
+            utc_offset_s,
+        }
+    }
+
+    /// Logs that cannot be read now, each with the reason.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (&str, &str)> {
+        let trouble = |log: &'_ Follower| log.source.trouble.is_some();
+        self.followed
+            .iter()
+            .filter(move |log| trouble(log))
+            .map(|log| {
+                let trouble = log.source.trouble.as_deref().unwrap_or_default();
+                (log.source.path.as_str(), trouble)
+            })
+    }
+
+    /// Lines about failures that are new.
+    pub(super) fn look(&mut self, now: MonoNs, unix_ns: u64) -> Vec<LogRead> {
+        let now_unix_ns = i64::try_from(unix_ns).unwrap_or(i64::MAX);
+        let assume = Assume::offset(self.utc_offset_s, now_unix_ns);
+        let mut found = Vec::new();
+        for log in &mut self.followed {
+            log.look(now, &assume, &mut found);
+        }
+        found
+    }
+
+    pub(super) fn sources(&self) -> Vec<LogSource> {
+        self.followed.iter().map(|log| log.source.clone()).collect()
+    }
+}
+
+/// Where a file is read from when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    Start,
+    End,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Device and inode number.
+    identity: (u64, u64),
+    offset: u64,
+}
+
+#[derive(Debug)]
+struct Follower {
+    given: Option<Format>,
+    /// Form of the last line.
+    last: Option<Format>,
+    open: Option<Open>,
+    /// Begin of a line whose end was not written yet.
+    partial: Vec<u8>,
+    /// The rest of a line that was too long is passed over.
+    too_long: bool,
+    source: LogSource,
+}
+
+impl Follower {
+    fn new(option: &LogOption) -> Self {
+        Self {
+            given: option.format.clone(),
+            last: None,
+            open: None,
+            partial: Vec::new(),
+            too_long: false,
+            source: LogSource {
+                path: option.path.to_string_lossy().into_owned(),
+                ..LogSource::default()
+            },
+        }
+    }
+
+    fn open(&mut self, begin: Begin) {
+        match open(Path::new(&self.source.path), begin) {
+            Ok(open) => {
+                self.open = Some(open);
+                self.source.trouble = None;
+            }
+            Err(error) => self.source.trouble = Some(error.to_string()),
+        }
+    }
+
+    fn look(&mut self, now: MonoNs, assume: &Assume, found: &mut Vec<LogRead>) {
+        if self.open.is_none() {
+            self.open(Begin::Start);
+        }
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        match self.read(&mut open, now, assume, found) {
+            Ok(at_end) if at_end && replaced(&self.source.path, &open) => {
+                // What was written without a line end stays without.
+                self.take(b"\n", now, assume, found);
+                self.open(Begin::Start);
+            }
+            Ok(_) => self.open = Some(open),
+            Err(error) => self.source.trouble = Some(error.to_string()),
+        }
+    }
+
+    /// Reads what is new, up to a bound. True if that was all.
+    fn read(
+        &mut self,
+        open: &mut Open,
+        now: MonoNs,
+        assume: &Assume,
+        found: &mut Vec<LogRead>,
+    ) -> io::Result<bool> {
+        let len = open.file.metadata()?.len();
+        if len < open.offset {
+            // Truncated: a new beginning.
+            open.offset = open.file.seek(SeekFrom::Start(0))?;
+            self.partial.clear();
+            self.too_long = false;
+        }
+        if len - open.offset > BEHIND_MAX {
+            let to = len - BEHIND_KEPT;
+            self.source.skipped_bytes += to - open.offset + self.partial.len() as u64;
+            open.offset = open.file.seek(SeekFrom::Start(to))?;
+            self.partial.clear();
+            // The line in whose middle we are now.
+            self.too_long = true;
+        }
+        let mut block = Vec::new();
+        (&open.file).take(READ_MAX).read_to_end(&mut block)?;
+        open.offset += block.len() as u64;
+        let at_end = (block.len() as u64) < READ_MAX;
+        self.take(&block, now, assume, found);
+        Ok(at_end)
+    }
+
+    fn take(&mut self, block: &[u8], now: MonoNs, assume: &Assume, found: &mut Vec<LogRead>) {
+        for piece in block.split_inclusive(|byte| *byte == b'\n') {
+            let whole = piece.last() == Some(&b'\n');
+            if self.too_long {
+                self.source.skipped_bytes += piece.len() as u64;
+                self.too_long = !whole;
+                continue;
+            }
+            if self.partial.len() + piece.len() > LINE_MAX {
+                self.source.skipped_bytes += (self.partial.len() + piece.len()) as u64;
+                self.partial.clear();
+                self.too_long = !whole;
+                continue;
+            }
+            if !whole {
+                self.partial.extend_from_slice(piece);
+            } else if self.partial.is_empty() {
+                self.line(piece, now, assume, found);
+            } else {
+                let mut line = std::mem::take(&mut self.partial);
+                line.extend_from_slice(piece);
+                self.line(&line, now, assume, found);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8], now: MonoNs, assume: &Assume, found: &mut Vec<LogRead>) {
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            return;
+        }
+        self.source.lines += 1;
+        let Some((format, entry)) = understand(line, &self.given, &self.last, assume) else {
+            self.source.unparsed += 1;
+            return;
+        };
+        if entry.meaning.is_some_and(|meaning| meaning.is_failure()) {
+            self.source.failures += 1;
+            found.push(LogRead {
+                time_ns: now,
+                path: self.source.path.clone(),
+                format: format.spec().to_owned(),
+                number: self.source.lines,
+                line: without_queries(&String::from_utf8_lossy(line)),
+            });
+        }
+        if self.last.as_ref() != Some(&format) {
+            self.source.add_format(format.name());
+            self.last = Some(format);
+        }
+    }
+}
+
+/// Reads a line by the form that was given, else by that of the line before, else by a look at it.
+pub(crate) fn understand<'a>(
+    line: &'a [u8],
+    given: &Option<Format>,
+    last: &Option<Format>,
+    assume: &Assume,
+) -> Option<(Format, Entry<'a>)> {
+    let by = |format: &Format| Some((format.clone(), format.parse(line, assume).ok()?));
+    if let Some(given) = given {
+        return by(given);
+    }
+    last.as_ref().and_then(by).or_else(|| by(&detect(line)?))
+}
+
+fn open(path: &Path, begin: Begin) -> io::Result<Open> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        // A pipe would be emptied under its reader, and may block us.
+        return Err(io::Error::other("this is no regular file"));
+    }
+    let mut file = File::open(path)?;
+    let identity = identity(&file.metadata()?);
+    let offset = match begin {
+        Begin::Start => 0,
+        Begin::End => file.seek(SeekFrom::End(0))?,
+    };
+    Ok(Open {
+        file,
+        identity,
+        offset,
+    })
+}
+
+/// Is there another file of that name now?
+fn replaced(path: &str, open: &Open) -> bool {
+    Path::new(path)
+        .metadata()
+        .is_ok_and(|metadata| identity(&metadata) != open.identity)
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
