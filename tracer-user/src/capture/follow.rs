@@ -265,3 +265,159 @@ fn replaced(path: &str, open: &Open) -> bool {
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::io::Write as _;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const HEALTHY: &str = r#"http 2026-11-22T07:31:02.417305Z app/a/1 203.0.113.5:1 192.0.2.20:8080 0.000 0.001 0.000 200 200 3 2 "GET http://h:80/ok HTTP/1.1""#;
+
+    /// A line about a failure of that path.
+    fn failure(path: &str) -> String {
+        HEALTHY
+            .replace("200 200", "502 -")
+            .replace("/ok ", &format!("{path} "))
+    }
+
+    struct Log {
+        _dir: tempfile::TempDir,
+        path: PathBuf,
+        logs: Logs,
+    }
+
+    impl Log {
+        fn new(before: Option<&str>) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("access.log");
+            if let Some(before) = before {
+                fs::write(&path, before).unwrap();
+            }
+            let option = LogOption {
+                path: path.clone(),
+                format: None,
+            };
+            Self {
+                _dir: dir,
+                path,
+                logs: Logs::new(&[option], 0),
+            }
+        }
+
+        fn append(&self, text: &str) {
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).append(true).open(&self.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        /// Number and path of the failures that are new.
+        fn look(&mut self) -> Vec<(u64, String)> {
+            let found = self.logs.look(7, 1_795_332_147_000_000_000);
+            let path = |read: LogRead| {
+                let request = read.line.split("http://h:80").nth(1).unwrap();
+                (read.number, request.split(' ').next().unwrap().to_owned())
+            };
+            found.into_iter().map(path).collect()
+        }
+
+        fn source(&self) -> LogSource {
+            self.logs.sources().remove(0)
+        }
+    }
+
+    fn found(paths: &[(u64, &str)]) -> Vec<(u64, String)> {
+        paths
+            .iter()
+            .map(|(n, path)| (*n, (*path).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_new_and_failed_is_found() {
+        let mut log = Log::new(Some(&format!("{}\n", failure("/before"))));
+        assert_eq!(log.look(), found(&[]));
+        log.append(&format!("{HEALTHY}\n{}\n", failure("/a?secret=1")));
+        assert_eq!(log.look(), found(&[(2, "/a?…")]));
+        log.append(&format!("no log line\n{}", failure("/b")));
+        assert_eq!(log.look(), found(&[]), "half a line is no line");
+        log.append("\n");
+        assert_eq!(log.look(), found(&[(4, "/b")]));
+        let source = log.source();
+        assert_eq!((source.lines, source.failures, source.unparsed), (4, 2, 1));
+        assert_eq!(source.formats, ["aws-alb"]);
+    }
+
+    #[test]
+    fn a_file_that_comes_later_is_read_from_its_beginning() {
+        let mut log = Log::new(None);
+        assert!(
+            log.logs
+                .troubles()
+                .next()
+                .unwrap()
+                .1
+                .contains("No such file")
+        );
+        assert_eq!(log.look(), found(&[]));
+        log.append(&format!("{}\n", failure("/first")));
+        assert_eq!(log.look(), found(&[(1, "/first")]));
+        assert_eq!(log.logs.troubles().count(), 0);
+    }
+
+    #[test]
+    fn rotation_by_rename_loses_nothing() {
+        let mut log = Log::new(Some(""));
+        log.append(&format!("{}\n", failure("/a")));
+        fs::rename(&log.path, log.path.with_extension("1")).unwrap();
+        // The writer goes on with the old file for a while.
+        let mut old = OpenOptions::new();
+        let mut old = old.append(true).open(log.path.with_extension("1")).unwrap();
+        writeln!(old, "{}", failure("/b")).unwrap();
+        assert_eq!(log.look(), found(&[(1, "/a"), (2, "/b")]));
+        log.append(&format!("{}\n", failure("/c")));
+        writeln!(old, "{}", failure("/late")).unwrap();
+        let both = [log.look(), log.look()].concat();
+        assert_eq!(both, found(&[(3, "/late"), (4, "/c")]));
+    }
+
+    #[test]
+    fn rotation_by_truncation_begins_anew() {
+        let mut log = Log::new(Some(""));
+        log.append(&format!("{}\nhalf a li", failure("/a")));
+        assert_eq!(log.look(), found(&[(1, "/a")]));
+        fs::write(&log.path, format!("{}\n", failure("/b"))).unwrap();
+        assert_eq!(log.look(), found(&[(2, "/b")]));
+    }
+
+    #[test]
+    fn what_is_too_much_is_passed_over_and_counted() {
+        let mut log = Log::new(Some(""));
+        let long = "x".repeat(3 * LINE_MAX);
+        log.append(&format!("{long}\n{}\n", failure("/behind-a-long-line")));
+        assert_eq!(log.look(), found(&[(1, "/behind-a-long-line")]));
+        assert_eq!(log.source().skipped_bytes, long.len() as u64 + 1);
+
+        // Grown by more than can be read in time (a hole costs no disk).
+        let file = OpenOptions::new().append(true).open(&log.path).unwrap();
+        file.set_len(BEHIND_MAX + (4 << 20)).unwrap();
+        log.append(&format!("\n{}\n", failure("/newest")));
+        assert_eq!(log.look(), found(&[(2, "/newest")]));
+        assert!(log.source().skipped_bytes > BEHIND_MAX);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let option = LogOption {
+            path: dir.path().to_owned(),
+            format: None,
+        };
+        let mut logs = Logs::new(&[option], 0);
+        assert!(logs.look(0, 0).is_empty());
+        let trouble = logs.sources().remove(0).trouble.unwrap();
+        assert!(trouble.contains("no regular file"), "{trouble}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod controls;
 mod door;
+mod joined;
 mod judge;
 mod plan;
 mod report;
@@ -293,6 +294,9 @@ fn args(world: &World, view: View) -> Vec<String> {
     }
     for proxy in world.proxies() {
         args.extend(["--pid".to_owned(), proxy.pid().to_string()]);
+        for file in proxy.log_files() {
+            args.extend(["--log".to_owned(), file.display().to_string()]);
+        }
     }
     args
 }
@@ -424,10 +428,14 @@ fn conclude(
                 let place = (one.trial.kind, one.trial.variant.way.place());
                 let log = one.client.zip(logs.get(&place));
                 let log = log.map(|(client, logs)| logs.of(&one.path, client));
+                let mut badly_joined = false;
                 if let Some(log) = &log {
                     tally.log(&one.trial, *view, log);
+                    let joins = joined::compare(&mine, log);
+                    tally.joined(&one.trial, *view, &joins);
+                    badly_joined = !joins.is_good();
                 }
-                if verdict == Verdict::Right {
+                if verdict == Verdict::Right && !badly_joined {
                     continue;
                 }
                 let log = log.unwrap_or_default();

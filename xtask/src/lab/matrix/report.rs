@@ -43,6 +43,10 @@ pub(super) fn json(findings: &Findings<'_>) -> Value {
         row["confusions"] = json!(count.confusions);
         row["log_agrees"] = count.log_agrees.into();
         row["log_checked"] = count.log_checked.into();
+        row["log_joined"] = count.joins.joined.into();
+        row["log_expected"] = count.joins.expected.into();
+        row["log_wrong"] = count.joins.wrong.into();
+        row["log_disagree"] = count.joins.disagree.into();
         if let Some(line) = &count.log_line {
             row["log_line"] = line.as_str().into();
         }
@@ -70,7 +74,13 @@ pub(super) fn json(findings: &Findings<'_>) -> Value {
         }
         object
     });
-    let mut totals = numbers(&findings.tally.sum());
+    let sum = findings.tally.sum();
+    let mut totals = numbers(&sum);
+    totals["log_expected"] = sum.joins.expected.into();
+    totals["log_joined"] = sum.joins.joined.into();
+    totals["log_wrong"] = sum.joins.wrong.into();
+    totals["log_agree"] = sum.joins.agree.into();
+    totals["log_disagree"] = sum.joins.disagree.into();
     totals["control_exchanges"] = findings.exchanges().into();
     totals["false_cases"] = findings.false_cases().into();
     totals["stray_cases"] = findings.stray.into();
@@ -134,7 +144,9 @@ pub(super) fn text(findings: &Findings<'_>) -> String {
     let _ = write!(
         text,
         "Totals: {} right of {}{share}, {} wrong ({} of them strong), {} unexplained ({} without a case), \
-         {} void\n        {} healthy exchanges, {} false cases ({} belong to nothing), {} records lost, seed {}\n",
+         {} void\n        {} of {} failures with a log line have it in their case, {} wrong lines; {} say the same, {} \
+         something else\n        \
+         {} healthy exchanges, {} false cases ({} belong to nothing), {} records lost, seed {}\n",
         sum.right,
         sum.total,
         sum.wrong,
@@ -142,6 +154,11 @@ pub(super) fn text(findings: &Findings<'_>) -> String {
         sum.unexplained,
         sum.missing,
         sum.void,
+        sum.joins.joined,
+        sum.joins.expected,
+        sum.joins.wrong,
+        sum.joins.agree,
+        sum.joins.disagree,
         findings.exchanges(),
         findings.false_cases(),
         findings.stray,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::joined::Joins;
 use super::judge::Verdict;
 use super::plan::{Trial, View};
 use crate::lab::log::RequestLog;
@@ -35,6 +36,8 @@ pub(super) struct Count {
     pub(super) log_line: Option<String>,
     /// A log that shows none.
     pub(super) log_against: Option<String>,
+    /// Lines in the cases.
+    pub(super) joins: Joins,
 }
 
 impl Count {
@@ -73,6 +76,11 @@ impl Count {
         self.void += other.void;
         self.log_agrees += other.log_agrees;
         self.log_checked += other.log_checked;
+        self.joins.expected += other.joins.expected;
+        self.joins.joined += other.joins.joined;
+        self.joins.wrong += other.joins.wrong;
+        self.joins.agree += other.joins.agree;
+        self.joins.disagree += other.joins.disagree;
         for (said, count) in &other.confusions {
             *self.confusions.entry(said.clone()).or_default() += count;
         }
@@ -102,6 +110,15 @@ impl Tally {
 
     pub(super) fn void(&mut self, trial: &Trial, view: View) {
         self.of(trial, view).void += 1;
+    }
+
+    /// Counts the lines in a trial's cases.
+    pub(super) fn joined(&mut self, trial: &Trial, view: View, joins: &Joins) {
+        let count = Count {
+            joins: *joins,
+            ..Count::default()
+        };
+        self.of(trial, view).merge(&count);
     }
 
     /// Compares the proxy's own lines with the marks.
@@ -168,7 +185,9 @@ pub(super) struct Control {
 pub(super) fn held(tally: &Tally, false_cases: u64) -> bool {
     let sum = tally.sum();
     // In whole numbers: right / total >= 98 / 100.
-    sum.right * 100 >= sum.total * 98 && sum.wrong_strong == 0 && false_cases == 0
+    let judged = sum.right * 100 >= sum.total * 98 && sum.wrong_strong == 0 && false_cases == 0;
+    let joined = sum.joins.joined * 100 >= sum.joins.expected * 99 && sum.joins.wrong == 0;
+    judged && joined
 }
 
 #[cfg(test)]

@@ -376,6 +376,21 @@ impl Proxy {
         Ok(found.unwrap_or_else(read))
     }
 
+    /// Its logs in the forms that it comes with (or that are recommended): what `--log` can follow.
+    pub fn log_files(&self) -> Vec<PathBuf> {
+        let names: &[&str] = match self.kind {
+            Kind::Haproxy => &["stdout.log"],
+            Kind::Envoy => &["access.log"],
+            Kind::Nginx => &["error.log", "access.log"],
+            // The lab's access log of Apache has a form of its own.
+            Kind::Apache => &["error.log"],
+        };
+        names
+            .iter()
+            .map(|name| self.dir.path().join(name))
+            .collect()
+    }
+
     /// The logs as they are now, without the access lines in which `keep` finds nothing of interest:
     /// for whoever looks up many requests at once.
     pub fn logs(&self, keep: impl Fn(&str) -> bool) -> Logs {
