@@ -23,21 +23,20 @@ impl Correlator {
     ///
     /// 1. the failed exchange must be to the backend that the line names, by a program of the kind
     ///    that wrote it, within the time of the request;
-    /// 2. the same request id or trace on both makes it `exact`; the only one that fits is `strong`;
-    /// 3. of several that fit, those of the process that wrote the line; if more are left, all are
-    ///    listed, `weak`.
+    /// 2. of several that fit, those with the same request id or trace, which makes it `exact`; else those
+    ///    with the same path, else those of the process that wrote the line;
+    /// 3. the only one that is left is `strong`; if more are, all are listed, `weak`.
     pub(crate) fn logged(&mut self, line: &Sighting, slack_ns: u64) -> Option<Case> {
         let named = line.attempts.iter().rfind(|tried| tried.names_backend())?;
-        let mut fits: Vec<(Seq, bool)> = self
+        let mut fits: Vec<(Seq, Same)> = self
             .pending
             .newest()
             .take(SCAN)
             .filter_map(|(seq, entry)| Some((seq, self.fits(line, named, entry, slack_ns)?)))
             .collect();
-        if fits.iter().any(|(_, exact)| *exact) {
-            fits.retain(|(_, exact)| *exact);
-        }
-        let exact = fits.iter().any(|(_, exact)| *exact);
+        let most = fits.iter().map(|(_, same)| *same).max()?;
+        fits.retain(|(_, same)| *same == most);
+        let exact = most == Same::Id;
         let own = |seq: Seq| {
             let entry = self.pending.get(seq);
             entry.is_some_and(|entry| {
@@ -102,14 +101,14 @@ impl Correlator {
         self.judged(got, &draft, draft.tie, attempts)
     }
 
-    /// Can the line tell of this failure? True if both name the same request by its id.
+    /// Can the line tell of this failure? What both say of the request.
     fn fits(
         &self,
         line: &Sighting,
         named: &SightedAttempt,
         entry: &Pending,
         slack_ns: u64,
-    ) -> Option<bool> {
+    ) -> Option<Same> {
         let x = &entry.facts.exchange;
         let failed = match entry.kind {
             Kind::Failed => true,
@@ -127,13 +126,20 @@ impl Correlator {
             return None;
         }
         let (Some(asked), Some(logged)) = (&entry.facts.request, request(line)) else {
-            return Some(false);
+            return Some(Same::Time);
         };
-        let exact = same_request(Some(&logged), Some(asked));
+        if same_request(Some(&logged), Some(asked)) {
+            return Some(Same::Id);
+        }
         // A proxy may rewrite the path on its way to the backend, but not the method.
         let other =
             !logged.method.is_empty() && !asked.method.is_empty() && logged.method != asked.method;
-        (exact || !other).then_some(exact)
+        let same = if logged.path == asked.path {
+            Same::Path
+        } else {
+            Same::Time
+        };
+        (!other).then_some(same)
     }
 
     /// Is the process of the kind that writes such lines?
@@ -155,6 +161,14 @@ impl Correlator {
             (_, Some(_)) => false,
         }
     }
+}
+
+/// What a line and a failed exchange have in common beside the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Same {
+    Time,
+    Path,
+    Id,
 }
 
 /// What the client got, by the line and by how far the response had come.

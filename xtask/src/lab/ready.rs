@@ -31,6 +31,15 @@ pub fn missing(kinds: &[Kind]) -> Vec<String> {
 ///
 /// With `CI` in the environment and something missing.
 pub fn or_skip(kinds: &[Kind]) -> bool {
+    or_skip_without(kinds, &[])
+}
+
+/// The same for a test that needs these programs, too.
+///
+/// # Panics
+///
+/// Likewise.
+pub fn or_skip_without(kinds: &[Kind], programs: &[&str]) -> bool {
     if std::env::var_os(WANTED).is_none() {
         // Past the test harness, see below.
         let _ = writeln!(
@@ -40,7 +49,7 @@ pub fn or_skip(kinds: &[Kind]) -> bool {
         return false;
     }
     let mut missing = missing(kinds);
-    for program in ["nft", "bpftool"] {
+    for program in ["nft", "bpftool"].iter().chain(programs) {
         if find_program(program).is_none() {
             missing.push(format!("the program {program}"));
         }

@@ -7,6 +7,7 @@
 
 mod backends;
 mod input;
+mod logs;
 mod numbers;
 mod processes;
 mod proxies;
@@ -31,9 +32,14 @@ fn why502() -> PathBuf {
 ///
 /// One at a time because they share the packet filter, two cores, and the patience of timeouts.
 fn turn(kinds: &[Kind]) -> Option<MutexGuard<'static, ()>> {
+    turn_with(kinds, &[])
+}
+
+/// The same for a test that needs these programs, too.
+fn turn_with(kinds: &[Kind], programs: &[&str]) -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if !ready::or_skip(kinds) {
+    if !ready::or_skip_without(kinds, programs) {
         return None;
     }
     let binary = why502();

@@ -38,6 +38,7 @@ pub(crate) const TOOLS: [Tool; 8] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
+    tool(&["caddy"], "caddy", Purpose::Test),
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
     tool(&["openssl"], "openssl", Purpose::Test),

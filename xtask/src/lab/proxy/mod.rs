@@ -391,6 +391,12 @@ impl Proxy {
             .collect()
     }
 
+    /// The lines of its access log as they are now.
+    pub fn access_lines(&self) -> Vec<String> {
+        let logs = self.logs(|_| true);
+        logs.access.lines().map(str::to_owned).collect()
+    }
+
     /// The logs as they are now, without the access lines in which `keep` finds nothing of interest:
     /// for whoever looks up many requests at once.
     pub fn logs(&self, keep: impl Fn(&str) -> bool) -> Logs {
