@@ -229,6 +229,17 @@ pub fn path_of(target: &str) -> &str {
     }
 }
 
+/// The host of a target in absolute form, without its port.
+pub(super) fn host_of(target: &str) -> Option<&str> {
+    let (_, rest) = target.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
 /// Method, target and protocol of a request line; what is not there is `None`.
 pub(super) fn request_line(line: &str) -> (Option<&str>, Option<&str>, Option<&str>) {
     let known = |part: &str| !part.is_empty() && part != "-";
@@ -282,6 +293,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(path_of(target), path, "{target}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_targets() {
+        for (target, host) in [
+            ("http://shop.example.com:80/cart", Some("shop.example.com")),
+            ("https://shop.example.com?x=/y", Some("shop.example.com")),
+            ("https://[2001:db8::1]:443/", Some("2001:db8::1")),
+            ("https:///x", None),
+            ("/cart", None),
+        ] {
+            assert_eq!(host_of(target), host, "{target}");
         }
     }
 
