@@ -4,13 +4,15 @@
 //! the place where the line stops making sense. What a code or message means stands in a table of
 //! [`Meaning`]s beside the parser that reads it.
 //!
-//! Adding a form: a file with `looks_like`, `parse` and its meanings; a variant of [`Format`].
+//! Adding a form: a file with `looks_like`, `parse` and its meanings; a variant of [`Format`]; its table in
+//! `codes.rs`; lines in samples/ and what they say in `samples.rs`.
 
 mod apache;
 mod aws;
 mod azure;
 mod big_ip;
 mod caddy;
+mod codes;
 mod combined;
 mod detect;
 mod entry;
@@ -26,6 +28,7 @@ mod stamp;
 mod syslog;
 mod traefik;
 
+pub use codes::codes;
 pub use detect::detect;
 pub use entry::{Entry, Kind, LogAttempt, Peer, System, Text, Timers, path_of};
 pub use format::{Format, UnknownFormat};
@@ -34,5 +37,7 @@ pub use nginx::LogFormat;
 pub use scan::ParseError;
 pub use stamp::{Assume, Stamp};
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod testing;
