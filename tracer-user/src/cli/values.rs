@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::capture::options::FailOn;
 use crate::case::Outcome;
 use crate::diagnose::rule;
+use crate::logs::Format;
 
 /// `30s`, `5m`, `1h 30m`; not zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -33,6 +34,17 @@ pub(super) fn proxy_name(text: &str) -> Result<String, String> {
 pub(super) fn outcome() -> impl TypedValueParser<Value = Outcome> {
     PossibleValuesParser::new(Outcome::ALL.map(Outcome::name)).try_map(|name| {
         Outcome::from_name(&name).ok_or_else(|| format!("no outcome is called {name}"))
+    })
+}
+
+/// The name of a form of log line, or a `log_format` of NGINX.
+pub(super) fn log_format(text: &str) -> Result<Format, String> {
+    text.parse().map_err(|error| {
+        let names: Vec<_> = Format::names().collect();
+        format!(
+            "{error}; the forms are {}, and a log_format of NGINX, which has a $ in it",
+            names.join(", ")
+        )
     })
 }
 

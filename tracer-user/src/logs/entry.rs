@@ -59,6 +59,38 @@ impl System {
             Self::BigIp => "big-ip",
         }
     }
+
+    /// The name for readers.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Nginx => "NGINX",
+            Self::Haproxy => "HAProxy",
+            Self::Envoy => "Envoy",
+            Self::Apache => "Apache httpd",
+            Self::Caddy => "Caddy",
+            Self::Traefik => "Traefik",
+            Self::AwsAlb => "AWS Application Load Balancer",
+            Self::AwsNlb => "AWS Network Load Balancer",
+            Self::AzureAppGateway => "Azure Application Gateway",
+            Self::AzureFrontDoor => "Azure Front Door",
+            Self::Gcp => "Google Cloud Application Load Balancer",
+            Self::Combined => "NGINX or Apache httpd (the line does not tell which)",
+            Self::BigIp => "F5 BIG-IP",
+        }
+    }
+
+    /// Is it one that somebody else runs, so that only its backends can be traced?
+    pub const fn is_managed(self) -> bool {
+        matches!(
+            self,
+            Self::AwsAlb
+                | Self::AwsNlb
+                | Self::AzureAppGateway
+                | Self::AzureFrontDoor
+                | Self::Gcp
+                | Self::BigIp
+        )
+    }
 }
 
 /// What a line is about.
