@@ -105,14 +105,23 @@ Examples:
   why502 explain --line 'http 2026-11-22T07:31:02.417305Z app/shop/50dc 203.0.113.5:51544 …'
   grep ' 502 ' access.log | tail -n 1 | why502 explain --line -
   why502 explain --line ERRORINFO_UPSTREAM_NO_LIVE
-      A code or message alone will do, too.";
+      A code or message alone will do, too.
+  why502 explain log-format nginx > /etc/nginx/conf.d/why502.conf
+      A log format that names the connection of each request.";
 
 /// Options of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// Id of a rule, such as keepalive-race; without one, all are listed
+    ///
+    /// The word log-format prints a log configuration instead, for the proxy named behind it: one
+    /// with which each line can be tied to its connection.
     #[arg(value_name = "RULE")]
     pub rule: Option<String>,
+
+    /// With log-format: whose
+    #[arg(value_enum, value_name = "PROXY", conflicts_with = "line")]
+    pub proxy: Option<LogFormatOf>,
 
     /// Explain this line of a log, or a code or message of one; - reads it from standard input
     ///
@@ -259,6 +268,19 @@ pub struct DoctorArgs {
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: DoctorFormat,
+}
+
+/// Proxies whose log can be configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatOf {
+    /// Access log in JSON, and the error log
+    Nginx,
+    /// The line of `option httplog`, and the connection to the server
+    Haproxy,
+    /// Access log in JSON
+    Envoy,
+    /// Access and error log
+    Apache,
 }
 
 /// Where this host stands.

@@ -2,6 +2,7 @@
 //! says.
 
 mod line;
+mod log_format;
 mod lookup;
 mod wrap;
 
@@ -17,6 +18,9 @@ use crate::printable::printable;
 
 /// Width of the longest of [`crate::diagnose::TARGETS`].
 const TARGET_WIDTH: usize = 11;
+
+/// What stands in the place of a rule's id for log configurations.
+const LOG_FORMAT: &str = "log-format";
 
 /// What was asked for.
 pub(super) fn command(
@@ -34,7 +38,20 @@ pub(super) fn command(
             Ok(())
         }
         Some(line) => line::write(line.as_encoded_bytes(), args.format.as_ref(), width, out),
-        None => write(args.rule.as_deref(), width, out),
+        None => match (args.rule.as_deref(), args.proxy) {
+            (Some(LOG_FORMAT), Some(of)) => Ok(log_format::write(of, out)?),
+            (Some(LOG_FORMAT), None) => Err(UsageError::new(
+                "log-format of which proxy?",
+                "why502 explain log-format nginx, haproxy, envoy or apache",
+            )
+            .into()),
+            (_, Some(_)) => Err(UsageError::new(
+                "a rule is explained for all proxies at once",
+                "leave the second word out, or ask for log-format",
+            )
+            .into()),
+            (rule, None) => write(rule, width, out),
+        },
     }
 }
 
