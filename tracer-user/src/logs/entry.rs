@@ -168,6 +168,26 @@ pub struct Entry<'a> {
     pub meaning: Option<&'static Meaning>,
 }
 
+impl<'a> Entry<'a> {
+    /// Takes method, target and protocol from a request line.
+    pub(super) fn set_request_line(&mut self, line: Text<'a>) {
+        match line {
+            Cow::Borrowed(line) => {
+                let (method, target, protocol) = request_line(line);
+                self.method = method.map(Cow::Borrowed);
+                self.target = target.map(Cow::Borrowed);
+                self.protocol = protocol.map(Cow::Borrowed);
+            }
+            Cow::Owned(line) => {
+                let (method, target, protocol) = request_line(&line);
+                self.method = method.map(|part| part.to_owned().into());
+                self.target = target.map(|part| part.to_owned().into());
+                self.protocol = protocol.map(|part| part.to_owned().into());
+            }
+        }
+    }
+}
+
 impl Entry<'_> {
     /// A line of which nothing is known yet but who wrote it and what it is about.
     pub fn new(system: System, kind: Kind) -> Self {

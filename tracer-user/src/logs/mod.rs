@@ -15,6 +15,7 @@ mod combined;
 mod detect;
 mod entry;
 mod envoy;
+mod escape;
 mod format;
 mod gcp;
 mod haproxy;
