@@ -5,7 +5,7 @@
     reason = "the helpers of a test fail like the test"
 )]
 
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -239,6 +239,58 @@ fn rules_are_explained() {
     let rule = run("explain keepalive-race");
     assert_eq!(rule.code, Some(0));
     assert!(rule.out.contains("Evidence it needs"), "{}", rule.out);
+}
+
+#[test]
+fn lines_are_explained() {
+    let line = include_str!("../src/logs/samples/azure-app-gateway.log")
+        .lines()
+        .next()
+        .unwrap();
+    let given: Ran = why502("explain --line").arg(line).output().unwrap().into();
+    assert_eq!(given.code, Some(0), "{}", given.err);
+    assert!(
+        given.out.starts_with("Azure Application Gateway"),
+        "{}",
+        given.out
+    );
+    assert!(given.out.contains("\n  keepalive-race "), "{}", given.out);
+
+    let mut child = why502("explain --line - --format azure-app-gateway")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = format!("{line}\n{line}\n");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    let read: Ran = child.wait_with_output().unwrap().into();
+    let expected = given.out + "\nOnly the first line was looked at.\n";
+    assert_eq!(read.out, expected);
+
+    let code = run("explain --line backend_timeout");
+    assert!(code.out.starts_with("Google Cloud"), "{}", code.out);
+    for (arguments, word) in [
+        ("explain --line hello", "hint: the forms are nginx-error, "),
+        (
+            "explain --line ----- --format gcp",
+            "----- is no line of the form gcp",
+        ),
+        (
+            "explain --line x --format nope",
+            "there is no log format nope",
+        ),
+        ("explain --format gcp", "--line"),
+        ("explain keepalive-race --line x", "cannot be used with"),
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments}");
+        assert!(ran.err.contains(word), "{arguments}: {}", ran.err);
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ Examples:
   sudo why502 capture --duration 30s -w incident.w502
   why502 report incident.w502            the same report again, anywhere
   why502 explain keepalive-race          what a verdict means and what to change
+  why502 explain --line 'LOG LINE'       what a line of a proxy's or balancer's log means
 
 Results go to standard output, everything else to standard error.
 Exit code: 0 it worked; 2 wrong usage or an error; 1 only with --fail-on.";
@@ -51,15 +52,13 @@ pub enum Command {
     /// Gives the same result as the capture itself did, on any machine and without root.
     Report(ReportArgs),
 
-    /// List the causes that why502 tells apart, or explain one
+    /// List the causes that why502 tells apart, or explain one, or a line of a log
     ///
-    /// What happens, what evidence it needs, what it is often confused with, and what to change in
-    /// each proxy.
-    Explain {
-        /// Id of a rule, such as keepalive-race; without one, all are listed
-        #[arg(value_name = "RULE")]
-        rule: Option<String>,
-    },
+    /// Of a rule: what happens, what evidence it needs, what it is often confused with, and what to
+    /// change in each proxy. Of a log line: what it says, what it means, what can be behind it and how
+    /// to tell that apart.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
 
     /// Tell what this machine can and cannot observe
     ///
@@ -99,6 +98,48 @@ Examples:
       Trace while the command runs; exit 1 if any response failed.
   sudo why502 capture --format ndjson | jq -c 'select(.type == \"case\")'
       Each case as it happens, for other programs.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  why502 explain keepalive-race
+  why502 explain --line 'http 2026-11-22T07:31:02.417305Z app/shop/50dc 203.0.113.5:51544 …'
+  grep ' 502 ' access.log | tail -n 1 | why502 explain --line -
+  why502 explain --line ERRORINFO_UPSTREAM_NO_LIVE
+      A code or message alone will do, too.
+  why502 explain log-format nginx > /etc/nginx/conf.d/why502.conf
+      A log format that names the connection of each request.";
+
+/// Options of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Id of a rule, such as keepalive-race; without one, all are listed
+    ///
+    /// The word log-format prints a log configuration instead, for the proxy named behind it: one
+    /// with which each line can be tied to its connection.
+    #[arg(value_name = "RULE")]
+    pub rule: Option<String>,
+
+    /// With log-format: whose
+    #[arg(value_enum, value_name = "PROXY", conflicts_with = "line")]
+    pub proxy: Option<LogFormatOf>,
+
+    /// Explain this line of a log, or a code or message of one; - reads it from standard input
+    ///
+    /// Lines of NGINX, HAProxy, Envoy, Apache httpd, Caddy, Traefik, AWS ALB and NLB, Azure Application
+    /// Gateway and Front Door, Google Cloud's Application Load Balancers and BIG-IP. Which it is, is
+    /// told by a look at it.
+    #[arg(
+        long,
+        value_name = "LOG LINE",
+        allow_hyphen_values = true,
+        conflicts_with = "rule"
+    )]
+    pub line: Option<OsString>,
+
+    /// Read the line as this form: nginx-error, haproxy, aws-alb, …, or a log_format of NGINX
+    #[arg(long, value_name = "NAME", requires = "line", value_parser = values::log_format)]
+    pub format: Option<crate::logs::Format>,
+}
 
 /// Options of `capture`.
 #[derive(Args, Debug)]
@@ -242,6 +283,19 @@ pub struct DoctorArgs {
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: DoctorFormat,
+}
+
+/// Proxies whose log can be configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatOf {
+    /// Access log in JSON, and the error log
+    Nginx,
+    /// The line of `option httplog`, and the connection to the server
+    Haproxy,
+    /// Access log in JSON
+    Envoy,
+    /// Access and error log
+    Apache,
 }
 
 /// Where this host stands.

@@ -1,17 +1,62 @@
-//! `why502 explain`: prints the rules as they are defined in [`crate::diagnose`].
+//! `why502 explain`: prints the rules as they are defined in [`crate::diagnose`], and what a log line
+//! says.
 
+mod line;
+mod log_format;
+mod lookup;
+mod wrap;
+
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
+use self::wrap::{wrapped, wrapped_with};
+use super::args::ExplainArgs;
 use super::error::UsageError;
 use crate::diagnose::page::{self, Body};
-use crate::diagnose::{Rule, rule, rules};
+use crate::diagnose::{Advice, Rule, rule, rules};
 use crate::printable::printable;
 
 /// Width of the longest of [`crate::diagnose::TARGETS`].
 const TARGET_WIDTH: usize = 11;
 
+/// What stands in the place of a rule's id for log configurations.
+const LOG_FORMAT: &str = "log-format";
+
+/// What was asked for.
+pub(super) fn command(
+    args: &ExplainArgs,
+    width: usize,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    match args.line.as_deref() {
+        Some(line) if line == OsStr::new("-") => {
+            let (line, more) = line::read(io::stdin().lock())?;
+            line::write(&line, args.format.as_ref(), width, out)?;
+            if more {
+                writeln!(out, "\nOnly the first line was looked at.")?;
+            }
+            Ok(())
+        }
+        Some(line) => line::write(line.as_encoded_bytes(), args.format.as_ref(), width, out),
+        None => match (args.rule.as_deref(), args.proxy) {
+            (Some(LOG_FORMAT), Some(of)) => Ok(log_format::write(of, out)?),
+            (Some(LOG_FORMAT), None) => Err(UsageError::new(
+                "log-format of which proxy?",
+                "why502 explain log-format nginx, haproxy, envoy or apache",
+            )
+            .into()),
+            (_, Some(_)) => Err(UsageError::new(
+                "a rule is explained for all proxies at once",
+                "leave the second word out, or ask for log-format",
+            )
+            .into()),
+            (rule, None) => write(rule, width, out),
+        },
+    }
+}
+
 /// The list of rules, or everything about one.
-pub(super) fn write(id: Option<&str>, width: usize, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(id: Option<&str>, width: usize, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(id) = id else {
         return Ok(list(out)?);
     };
@@ -61,44 +106,24 @@ fn write_body(body: &Body, width: usize, out: &mut impl Write) -> io::Result<()>
             Ok(())
         }
         Body::Changes(changes) => {
-            let indent = " ".repeat(TARGET_WIDTH + 3);
             for advice in changes {
-                let lead = format!("  {:<TARGET_WIDTH$} ", advice.target);
-                wrapped(advice.change, &lead, width, out)?;
-                wrapped_with(advice.why, &format!("{indent}Why: "), &indent, width, out)?;
+                write_advice(advice, "  ", width, out)?;
             }
             Ok(())
         }
     }
 }
 
-/// Continuation lines start below the text of the first.
-fn wrapped(text: &str, lead: &str, width: usize, out: &mut impl Write) -> io::Result<()> {
-    wrapped_with(text, lead, &" ".repeat(lead.chars().count()), width, out)
-}
-
-fn wrapped_with(
-    text: &str,
-    lead: &str,
-    indent: &str,
+fn write_advice(
+    advice: &Advice,
+    margin: &str,
     width: usize,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut line = lead.to_owned();
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > width {
-            writeln!(out, "{line}")?;
-            line = indent.to_owned();
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    writeln!(out, "{}", line.trim_end())
+    let lead = format!("{margin}{:<TARGET_WIDTH$} ", advice.target);
+    let indent = " ".repeat(lead.len());
+    wrapped(advice.change, &lead, width, out)?;
+    wrapped_with(advice.why, &format!("{indent}Why: "), &indent, width, out)
 }
 
 #[cfg(test)]
@@ -138,16 +163,6 @@ mod tests {
                 "{page}"
             );
         }
-    }
-
-    #[test]
-    fn lines_are_broken_between_words() {
-        let mut out = Vec::new();
-        wrapped("one two three overlongword x", "- ", 9, &mut out).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "- one two\n  three\n  overlongword\n  x\n"
-        );
     }
 
     #[test]

@@ -36,9 +36,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
         Command::Report(args) => print(|out| report(&args, out))?,
-        Command::Explain { rule } => {
+        Command::Explain(args) => {
             let width = terminal::width(&io::stdout());
-            print(|out| explain::write(rule.as_deref(), width, out))?;
+            print(|out| explain::command(&args, width, out))?;
         }
         Command::Doctor(args) => print(|out| doctor(&args, out))?,
         Command::Completions { shell } => print(|out| Ok(generate::completions(shell, out)?))?,

@@ -65,6 +65,17 @@ pub(super) fn outcome() -> impl TypedValueParser<Value = Outcome> {
     })
 }
 
+/// The name of a form of log line, or a `log_format` of NGINX.
+pub(super) fn log_format(text: &str) -> Result<Format, String> {
+    text.parse().map_err(|error| {
+        let names: Vec<_> = Format::names().collect();
+        format!(
+            "{error}; the forms are {}, and a log_format of NGINX, which has a $ in it",
+            names.join(", ")
+        )
+    })
+}
+
 /// `1/100`, `0.01` or `100`: every hundredth.
 pub(super) fn sample_every(text: &str) -> Result<u32, String> {
     let share = |share: f64| {

@@ -59,6 +59,38 @@ impl System {
             Self::BigIp => "big-ip",
         }
     }
+
+    /// The name for readers.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Nginx => "NGINX",
+            Self::Haproxy => "HAProxy",
+            Self::Envoy => "Envoy",
+            Self::Apache => "Apache httpd",
+            Self::Caddy => "Caddy",
+            Self::Traefik => "Traefik",
+            Self::AwsAlb => "AWS Application Load Balancer",
+            Self::AwsNlb => "AWS Network Load Balancer",
+            Self::AzureAppGateway => "Azure Application Gateway",
+            Self::AzureFrontDoor => "Azure Front Door",
+            Self::Gcp => "Google Cloud Application Load Balancer",
+            Self::Combined => "NGINX or Apache httpd (the line does not tell which)",
+            Self::BigIp => "F5 BIG-IP",
+        }
+    }
+
+    /// Is it one that somebody else runs, so that only its backends can be traced?
+    pub const fn is_managed(self) -> bool {
+        matches!(
+            self,
+            Self::AwsAlb
+                | Self::AwsNlb
+                | Self::AzureAppGateway
+                | Self::AzureFrontDoor
+                | Self::Gcp
+                | Self::BigIp
+        )
+    }
 }
 
 /// What a line is about.
@@ -168,6 +200,26 @@ pub struct Entry<'a> {
     pub meaning: Option<&'static Meaning>,
 }
 
+impl<'a> Entry<'a> {
+    /// Takes method, target and protocol from a request line.
+    pub(super) fn set_request_line(&mut self, line: Text<'a>) {
+        match line {
+            Cow::Borrowed(line) => {
+                let (method, target, protocol) = request_line(line);
+                self.method = method.map(Cow::Borrowed);
+                self.target = target.map(Cow::Borrowed);
+                self.protocol = protocol.map(Cow::Borrowed);
+            }
+            Cow::Owned(line) => {
+                let (method, target, protocol) = request_line(&line);
+                self.method = method.map(|part| part.to_owned().into());
+                self.target = target.map(|part| part.to_owned().into());
+                self.protocol = protocol.map(|part| part.to_owned().into());
+            }
+        }
+    }
+}
+
 impl Entry<'_> {
     /// A line of which nothing is known yet but who wrote it and what it is about.
     pub fn new(system: System, kind: Kind) -> Self {
@@ -229,6 +281,17 @@ pub fn path_of(target: &str) -> &str {
     }
 }
 
+/// The host of a target in absolute form, without its port.
+pub(super) fn host_of(target: &str) -> Option<&str> {
+    let (_, rest) = target.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
 /// Method, target and protocol of a request line; what is not there is `None`.
 pub(super) fn request_line(line: &str) -> (Option<&str>, Option<&str>, Option<&str>) {
     let known = |part: &str| !part.is_empty() && part != "-";
@@ -282,6 +345,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(path_of(target), path, "{target}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_targets() {
+        for (target, host) in [
+            ("http://shop.example.com:80/cart", Some("shop.example.com")),
+            ("https://shop.example.com?x=/y", Some("shop.example.com")),
+            ("https://[2001:db8::1]:443/", Some("2001:db8::1")),
+            ("https:///x", None),
+            ("/cart", None),
+        ] {
+            assert_eq!(host_of(target), host, "{target}");
         }
     }
 

@@ -180,6 +180,13 @@ pub(super) fn status(bytes: &[u8]) -> Option<u16> {
     number(bytes).filter(|status| (1..=999).contains(status))
 }
 
+/// The value of a hexadecimal digit.
+pub(super) fn unhex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
 /// Text whose lifetime is that of the line, where it could be borrowed.
 pub(super) fn unescaped<'a>(bytes: &'a [u8], unescape: impl FnOnce(&str) -> String) -> Text<'a> {
     match text(bytes) {

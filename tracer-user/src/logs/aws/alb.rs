@@ -5,7 +5,7 @@
 
 use crate::logs::entry::{Entry, Kind, LogAttempt, System, peer, request_line};
 use crate::logs::meaning::{Blame, Meaning};
-use crate::logs::scan::{ParseError, Scan, known, number, seconds_as_us, status, text};
+use crate::logs::scan::{ParseError, Scan, known, seconds_as_us, status, text};
 use crate::logs::stamp::rfc3339;
 
 const TYPES: [&str; 6] = ["http", "https", "h2", "grpcs", "ws", "wss"];
@@ -167,8 +167,9 @@ pub(in crate::logs) fn parse(line: &[u8]) -> Result<Entry<'_>, ParseError> {
         return Err(before_status.error("a status or -"));
     }
     let target_status = status(scan.word("target_status_code")?);
-    let received = number(scan.word("received_bytes")?);
-    let sent = number(scan.word("sent_bytes")?);
+    // Sizes of what went from and to the client, also where the balancer made the answer itself.
+    scan.word("received_bytes")?;
+    scan.word("sent_bytes")?;
     let request = scan.quoted("the request in quotes")?;
     scan.take_if(" ");
     read_request(&mut entry, request);
@@ -184,8 +185,6 @@ pub(in crate::logs) fn parse(line: &[u8]) -> Result<Entry<'_>, ParseError> {
             name: Some(name),
             status: target_status,
             header_us: target_us,
-            sent_bytes: received,
-            received_bytes: sent,
             ..LogAttempt::default()
         });
     }
@@ -268,6 +267,8 @@ mod tests {
         assert_eq!(entry.says, None);
         assert_eq!(entry.meaning, Some(&MADE_502));
         assert_eq!(entry.timers.total_us, None);
+        // The 277 bytes were the balancer's own.
+        assert_eq!(entry.attempts[0].received_bytes, None);
     }
 
     #[test]
