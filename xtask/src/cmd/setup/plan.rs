@@ -34,7 +34,7 @@ pub(crate) struct Tool {
 }
 
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 8] = [
+pub(crate) const TOOLS: [Tool; 9] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 iproute2 nftables openssl bpftool vagrant-libvirt python3-pip",
+                "install nginx haproxy apache2 caddy iproute2 nftables openssl bpftool vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
