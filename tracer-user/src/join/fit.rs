@@ -15,8 +15,6 @@ pub(super) const SLACK_NS: u64 = 300_000_000;
 /// What of a case can stand in a log.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
-    pub(super) from: MonoNs,
-    pub(super) to: MonoNs,
     /// When the client got it.
     pub(super) at: MonoNs,
     pub(super) seen_from: SeenFrom,
@@ -50,11 +48,7 @@ impl Told {
                 (canonical(attempt.upstream), local, end)
             })
             .collect();
-        let began = case.attempts.iter().map(|attempt| attempt.start_ns).min();
-        let ended = attempts.iter().map(|(_, _, end)| *end).max();
         Self {
-            from: began.unwrap_or(case.time_ns).min(case.time_ns),
-            to: ended.unwrap_or(case.time_ns).max(case.time_ns),
             at: case.time_ns,
             seen_from: case.seen_from,
             status: case.status,
@@ -103,10 +97,11 @@ pub(super) fn fit(line: &Sighting, case: &Told, slack_ns: u64) -> Option<Fit> {
     if contradicts(line, case) {
         return None;
     }
-    let in_time = line.from <= case.to.saturating_add(slack_ns)
-        && case.from <= line.to.saturating_add(slack_ns)
-        // A long request is logged at its end, and fails at its end.
-        && case.at <= line.to.saturating_add(slack_ns);
+    // What a line tells of is the end of an attempt, or what the client then got; some proxies close
+    // the client's connection long after that.
+    let window = line.from.saturating_sub(slack_ns)..=line.to.saturating_add(slack_ns);
+    let ends = case.attempts.iter().map(|(_, _, end)| end);
+    let in_time = ends.chain([&case.at]).any(|end| window.contains(end));
     let same_id = line
         .request_id
         .as_ref()

@@ -92,14 +92,18 @@ impl Sighting {
     }
 
     fn of(entry: &Entry<'_>, format: &Format, read: &LogRead, clock: Clock) -> Self {
-        let written = entry.time.or(entry.started);
+        let total_us = entry.timers.total_us;
+        let took_ns = total_us.unwrap_or(0).saturating_mul(1000);
+        let finished = entry.started.map(|stamp| Stamp {
+            unix_ns: stamp.unix_ns.saturating_add_unsigned(took_ns),
+            ..stamp
+        });
+        let written = entry.time.or(finished);
         let at = written.map_or(read.time_ns, |stamp| clock.mono(stamp.unix_ns));
         let resolution_ns = written.map_or(0, |stamp| stamp.resolution_ns);
-        let total_us = entry.timers.total_us;
-        let began = match (entry.started, total_us) {
-            (Some(started), _) => clock.mono(started.unix_ns),
-            (None, Some(total)) => at.saturating_sub(total.saturating_mul(1000)),
-            (None, None) => at,
+        let began = match entry.started {
+            Some(started) => clock.mono(started.unix_ns),
+            None => at.saturating_sub(took_ns),
         };
         let owned = |text: &Option<crate::logs::Text<'_>>| text.as_deref().map(str::to_owned);
         Self {
