@@ -596,6 +596,17 @@ mod tests {
         }
     }
 
+    /// NGINX proxies TCP too; such lines have no request.
+    #[test]
+    fn a_line_of_the_stream_module() {
+        let entry = read(
+            r#"2026/11/22 07:22:30 [error] 1#1: *7 connect() failed (111: Connection refused) while connecting to upstream, client: 2001:db8::5, server: 0.0.0.0:5432, upstream: "192.0.2.20:5433", bytes from/to client:0/0, bytes from/to upstream:0/0"#,
+        );
+        assert_eq!(entry.upstream().as_deref(), Some("192.0.2.20:5433"));
+        assert_eq!(entry.classes().first(), Some(&"connect-refused"));
+        assert!(entry.client.is_some() && entry.method.is_none());
+    }
+
     #[test]
     fn cut_lines_do_not_make_up_addresses() {
         for (end, upstream) in [
