@@ -20,6 +20,7 @@ mod envoy;
 mod escape;
 mod format;
 mod gcp;
+mod go_error;
 mod haproxy;
 mod json;
 mod meaning;

@@ -1,4 +1,5 @@
 //! Traefik.
 
 pub(super) mod json;
+mod statuses;
 pub(super) mod text;
