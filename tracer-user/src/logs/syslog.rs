@@ -249,7 +249,7 @@ fn tag(word: &[u8]) -> Option<(&[u8], Option<u32>)> {
 
 fn severity(name: &[u8]) -> Option<u8> {
     let is = |names: &&[&str]| names.iter().any(|known| known.as_bytes() == name);
-    u8::try_from(SEVERITIES.iter().position(|names| is(&names))?).ok()
+    u8::try_from(SEVERITIES.iter().position(is)?).ok()
 }
 
 #[cfg(test)]

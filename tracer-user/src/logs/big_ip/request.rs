@@ -120,10 +120,10 @@ fn finish<'a>(entry: &mut Entry<'a>, ends: &Ends<'a>) {
             ..LogAttempt::default()
         });
     }
-    if let (Some(path), Some(query)) = (&mut entry.target, ends.query.and_then(known)) {
-        if !path.contains('?') {
-            *path = format!("{path}?{query}").into();
-        }
+    if let (Some(path), Some(query)) = (&mut entry.target, ends.query.and_then(known))
+        && !path.contains('?')
+    {
+        *path = format!("{path}?{query}").into();
     }
     let failed = entry.status.filter(|status| *status >= 500);
     entry.meaning = failed.map(|_| &PASSED);

@@ -83,6 +83,14 @@ static NO_FLOW: Meaning = Meaning {
     blame: Blame::Backend,
 };
 
+static CLIENT_NO_FLOW: Meaning = Meaning {
+    code: "No flow found for ACK (client)",
+    text: "A client went on using a connection that BIG-IP does not know any more, mostly because it had \
+           been idle for longer than the idle timeout. No pool member is involved.",
+    classes: &["idle-drop-by-middlebox"],
+    blame: Blame::Client,
+};
+
 static EXPIRED: Meaning = Meaning {
     code: "Flow expired (sweeper)",
     text: "The connection was idle for as long as the profile's idle timeout (300 s unless changed), and \
@@ -142,6 +150,7 @@ pub(super) static MEANINGS: &[&Meaning] = &[
     &NO_MEMBER,
     &NO_ROUTE,
     &NO_FLOW,
+    &CLIENT_NO_FLOW,
     &EXPIRED,
     &LOCAL_PORTS,
     &RETRANSMIT,
@@ -159,7 +168,7 @@ const REASONS: &[(&str, &Meaning, &Meaning)] = &[
     ("handshake timeout", &HANDSHAKE_TIMEOUT, &CLIENT_HANDSHAKE),
     ("No pool member available", &NO_MEMBER, &NO_MEMBER),
     ("No route to host", &NO_ROUTE, &NO_ROUTE),
-    ("No flow found for ACK", &NO_FLOW, &NO_FLOW),
+    ("No flow found for ACK", &NO_FLOW, &CLIENT_NO_FLOW),
     ("Flow expired", &EXPIRED, &EXPIRED),
     ("Unable to select local port", &LOCAL_PORTS, &LOCAL_PORTS),
     ("TCP retransmit timeout", &RETRANSMIT, &CLIENT_GONE),
@@ -245,6 +254,7 @@ mod tests {
             (client, "{peer} TCP 3WHS rejected", &REJECTED),
             (client, "handshake timeout", &CLIENT_HANDSHAKE),
             (member, "No flow found for ACK", &NO_FLOW),
+            (client, "No flow found for ACK", &CLIENT_NO_FLOW),
             (client, "Flow expired (sweeper)", &EXPIRED),
             (member, "TCP retransmit timeout", &RETRANSMIT),
             (client, "TCP retransmit timeout", &CLIENT_GONE),

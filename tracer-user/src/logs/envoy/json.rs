@@ -111,7 +111,7 @@ const MARKS: &[&[u8]] = &[
 
 pub(in crate::logs) fn looks_like(line: &[u8]) -> bool {
     let marked = |mark: &&[u8]| memchr::memmem::find(line, mark).is_some();
-    line.trim_ascii_start().starts_with(b"{") && MARKS.iter().any(|mark| marked(mark))
+    line.trim_ascii_start().starts_with(b"{") && MARKS.iter().any(marked)
 }
 
 pub(in crate::logs) fn parse<'a>(line: &'a [u8]) -> Result<Entry<'a>, ParseError> {
@@ -147,7 +147,7 @@ pub(in crate::logs) fn parse<'a>(line: &'a [u8]) -> Result<Entry<'a>, ParseError
     let mut entry = Entry::new(System::Envoy, Kind::Access);
     entry.status = status;
     entry.meaning = outcome.meaning();
-    entry.says = entry.meaning.map(|_| outcome.says());
+    entry.says = entry.meaning.and_then(|_| outcome.says());
     read_request(&mut entry, &object);
     let ms_as_us = |ms: u64| ms.checked_mul(1000);
     entry.timers.total_us = first(DURATION, |key| json::number(&object, key)).and_then(ms_as_us);
@@ -350,6 +350,6 @@ mod tests {
 
     #[test]
     fn cut_or_changed_anywhere() {
-        any_prefix_is_an_error_or_an_entry(REFUSED.as_bytes(), |line| parse(line));
+        any_prefix_is_an_error_or_an_entry(REFUSED.as_bytes(), parse);
     }
 }

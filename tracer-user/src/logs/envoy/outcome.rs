@@ -26,6 +26,9 @@ pub(super) struct Outcome<'l> {
 /// Details of a response that the backend made.
 const VIA_UPSTREAM: &str = "via_upstream";
 
+/// No error of a connect is longer, in bytes.
+const ERROR_MAX: usize = 200;
+
 /// Parts of a transport failure's text, by errno (Linux) and by words: the form has changed over the
 /// years (`delayed_connect_error:_111`, `…:_Connection_refused`), and so has what stands around it.
 const CONNECT_ERRORS: &[(&str, &str, &Meaning)] = &[
@@ -234,15 +237,18 @@ impl Outcome<'_> {
     }
 
     /// The system's own words.
-    pub(super) fn says(&self) -> Text<'static> {
-        let mut says = self.flags.0.to_owned();
-        for part in [self.details, self.transport, self.termination] {
-            if !matches!(part, "" | "-") && !says.contains(part) {
-                says.push(' ');
-                says.push_str(part);
+    pub(super) fn says(&self) -> Option<Text<'static>> {
+        let mut says = String::new();
+        for part in [self.flags.0, self.details, self.transport, self.termination] {
+            if matches!(part, "" | "-") || says.contains(part) {
+                continue;
             }
+            if !says.is_empty() {
+                says.push(' ');
+            }
+            says.push_str(part);
         }
-        says.into()
+        (!says.is_empty()).then(|| says.into())
     }
 }
 
@@ -254,7 +260,7 @@ fn connect_error(text: &str) -> Option<&'static Meaning> {
     let error = text.get(at + "connect_error".len()..)?;
     let error = error.trim_start_matches([':', '_', ' ']);
     let end = error.find(['}', '|', ',']).unwrap_or(error.len());
-    let error = error.get(..end)?;
+    let error = error.get(..end).filter(|error| error.len() <= ERROR_MAX)?;
     let of = |(number, words, _): &&(&str, &str, &Meaning)| *number == error || holds(error, words);
     CONNECT_ERRORS.iter().find(of).map(|found| found.2)
 }
@@ -477,6 +483,9 @@ mod tests {
     fn nothing_is_said_twice() {
         let details = format!("{RESET}{{connection_failure|x}}");
         let says = outcome("UF", 503, &details, "connection_failure|x").says();
-        assert_eq!(says, format!("UF {details}"));
+        assert_eq!(says, Some(format!("UF {details}").into()));
+        assert_eq!(outcome("-", 502, "", "").says(), None);
+        let answered = outcome("-", 502, "via_upstream", "").says();
+        assert_eq!(answered.as_deref(), Some("via_upstream"));
     }
 }

@@ -121,9 +121,10 @@ static NO_SERVER: Meaning = Meaning {
     blame: Blame::Context,
 };
 
-static STOPPED: Meaning = Meaning {
-    code: "Proxy … stopped",
-    text: "HAProxy stopped, or an old process of it gave way to a new one.",
+static RELOAD: Meaning = Meaning {
+    code: "Proxy … started / stopped",
+    text: "A process of HAProxy started or stopped; on a reload the new one does the one and the old one \
+           the other.",
     classes: &[],
     blame: Blame::Context,
 };
@@ -156,7 +157,7 @@ pub(super) static MEANINGS: &[&Meaning] = &[
     &MAINTENANCE,
     &UNRESOLVED,
     &NO_SERVER,
-    &STOPPED,
+    &RELOAD,
     &CHECK_PASSED,
     &CHECK_FAILED,
 ];
@@ -243,7 +244,9 @@ fn read(message: &[u8]) -> Option<(Option<&[u8]>, &'static Meaning)> {
     if scan.take_if("Proxy ") {
         let _name = scan.word("a name").ok()?;
         return match scan.rest() {
-            rest if rest.starts_with(b"stopped") => Some((None, &STOPPED)),
+            rest if rest.starts_with(b"stopped") || rest.starts_with(b"started") => {
+                Some((None, &RELOAD))
+            }
             rest if rest.starts_with(b"reached process FD limit")
                 || rest.starts_with(b"reached system FD limit") =>
             {
@@ -251,6 +254,11 @@ fn read(message: &[u8]) -> Option<(Option<&[u8]>, &'static Meaning)> {
             }
             _ => None,
         };
+    }
+    if scan.take_if("Stopping ") {
+        let kind = scan.word("a kind of proxy").unwrap_or_default();
+        let known = matches!(kind, b"frontend" | b"backend" | b"proxy");
+        return known.then_some((None, &RELOAD));
     }
     if scan.take_if("Health check for ") {
         scan.take_if("backup ");
@@ -390,10 +398,12 @@ mod tests {
                 Some("be_shop"),
                 &NO_SERVER,
             ),
+            ("Stopping backend be_shop in 0 ms.", None, &RELOAD),
+            ("Proxy fe_main started.", None, &RELOAD),
             (
                 "Proxy fe_main stopped (cumulated conns: FE: 1, BE: 0).",
                 None,
-                &STOPPED,
+                &RELOAD,
             ),
         ] {
             let line = format!("Nov 22 07:22:07 haproxy[8486]: {message}");
