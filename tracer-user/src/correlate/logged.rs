@@ -8,9 +8,7 @@ use super::pending::{Pending, Seq};
 use super::{Correlator, Got};
 use crate::case::{Case, Confidence, Downstream, Outcome, RequestSummary, SeenFrom};
 use crate::diagnose::{Around, Phase};
-use crate::event::ProxyKind;
 use crate::join::{SightedAttempt, Sighting};
-use crate::logs::System;
 
 /// Waiting failures that are looked at for one line.
 const SCAN: usize = 4096;
@@ -144,22 +142,8 @@ impl Correlator {
 
     /// Is the process of the kind that writes such lines?
     fn wrote(&self, line: &Sighting, pid: u32) -> bool {
-        match (line.system, self.proxies.get(&pid)) {
-            (System::Nginx, Some(kind)) => *kind == ProxyKind::Nginx,
-            (System::Haproxy, Some(kind)) => *kind == ProxyKind::Haproxy,
-            (System::Envoy, Some(kind)) => *kind == ProxyKind::Envoy,
-            (System::Apache, Some(kind)) => *kind == ProxyKind::Apache,
-            (System::Combined, Some(kind)) => {
-                matches!(
-                    kind,
-                    ProxyKind::Nginx | ProxyKind::Apache | ProxyKind::Other(_)
-                )
-            }
-            (System::Caddy | System::Traefik, Some(kind)) => matches!(kind, ProxyKind::Other(_)),
-            (_, None) => true,
-            // The balancer is elsewhere.
-            (_, Some(_)) => false,
-        }
+        let kind = self.proxies.get(&pid);
+        kind.is_none_or(|kind| line.system.is_of(kind))
     }
 }
 

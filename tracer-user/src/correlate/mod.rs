@@ -57,7 +57,7 @@ const KEEP_SHORT_NS: u64 = 1_000_000_000;
 /// The status that nginx logs when the client left. Watching it asks for client aborts as cases.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Kind of a proxy process that was never announced.
-const UNKNOWN_PROXY: &str = "unknown";
+pub(crate) const UNKNOWN_PROXY: &str = "unknown";
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::sighting::{SightedAttempt, Sighting};
 use crate::case::{Case, JoinKey, SeenFrom};
-use crate::event::MonoNs;
+use crate::correlate::UNKNOWN_PROXY;
+use crate::event::{MonoNs, ProxyKind};
 use crate::logs::Kind;
 
 /// A path this long may have been cut on either side.
@@ -24,6 +25,8 @@ pub(super) struct Told {
     pub(super) path: Option<String>,
     pub(super) request_ids: Vec<String>,
     pub(super) trace_id: Option<String>,
+    /// What answered; `None` where it is elsewhere, or not known.
+    pub(super) kind: Option<ProxyKind>,
     pub(super) pid: u32,
     pub(super) tid: u32,
     /// Backend, own end, last moment.
@@ -41,6 +44,8 @@ impl Told {
         let attempts: Vec<_> = case
             .attempts
             .iter()
+            // One that did not get as far as to have an address.
+            .filter(|attempt| !attempt.upstream.ip().is_unspecified())
             .map(|attempt| {
                 let took = attempt.duration_us.unwrap_or(0).saturating_mul(1000);
                 let local = attempt.local.map(canonical);
@@ -57,6 +62,8 @@ impl Told {
             path: request.and_then(|request| text(&request.path)),
             request_ids: own.into_iter().chain(sent).filter(whole).cloned().collect(),
             trace_id: request.and_then(|request| trace_id(request.traceparent.as_deref()?)),
+            kind: Some(case.proxy.kind.clone())
+                .filter(|kind| case.seen_from == SeenFrom::Proxy && kind.name() != UNKNOWN_PROXY),
             pid: case.proxy.pid,
             tid: case.proxy.tid,
             attempts,
@@ -159,7 +166,12 @@ fn contradicts(line: &Sighting, case: &Told) -> bool {
     let other_port = case.seen_from == SeenFrom::Proxy
         && matches!((line.client_addr(), case.client), (Some(a), Some(b))
             if a.ip() == b.ip() && a.port() != b.port());
-    differ(&line.method, &case.method)
+    let other_program = case
+        .kind
+        .as_ref()
+        .is_some_and(|kind| !line.system.is_of(kind));
+    other_program
+        || differ(&line.method, &case.method)
         || other_backend
         || other_status
         || other_port

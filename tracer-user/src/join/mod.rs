@@ -267,7 +267,13 @@ impl Joiner {
         for ((file, access), fits) in streams {
             match self.choose(id, fits, access, more) {
                 Some(chosen) => taken.extend(chosen),
-                None => self.counts.of(&file).ambiguous_cases += 1,
+                None => {
+                    eprintln!(
+                        "AMBIG {file} {access} {:?}",
+                        self.cases.get(id).map(|w| &w.told)
+                    );
+                    self.counts.of(&file).ambiguous_cases += 1
+                }
             }
         }
         let Waiting { mut case, told } = self.cases.remove(id)?;

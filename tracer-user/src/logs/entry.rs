@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::meaning::Meaning;
 use super::stamp::Stamp;
+use crate::event::ProxyKind;
 
 /// Text of a line. What is no UTF-8 was replaced; nothing is escaped yet.
 pub type Text<'a> = Cow<'a, str>;
@@ -41,6 +42,28 @@ pub enum System {
 }
 
 impl System {
+    /// Can a traced program of this kind have written its lines?
+    pub fn is_of(self, kind: &ProxyKind) -> bool {
+        match self {
+            Self::Nginx => *kind == ProxyKind::Nginx,
+            Self::Haproxy => *kind == ProxyKind::Haproxy,
+            Self::Envoy => *kind == ProxyKind::Envoy,
+            Self::Apache => *kind == ProxyKind::Apache,
+            Self::Combined => matches!(
+                kind,
+                ProxyKind::Nginx | ProxyKind::Apache | ProxyKind::Other(_)
+            ),
+            Self::Caddy | Self::Traefik => matches!(kind, ProxyKind::Other(_)),
+            // They are elsewhere.
+            Self::AwsAlb
+            | Self::AwsNlb
+            | Self::AzureAppGateway
+            | Self::AzureFrontDoor
+            | Self::Gcp
+            | Self::BigIp => false,
+        }
+    }
+
     /// The name in JSON and in reports.
     pub const fn name(self) -> &'static str {
         match self {
