@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(logging.file, "/etc/nginx/nginx.conf");
         assert_eq!(logging.logs[0].to.as_deref(), Some("/a.log"));
         assert_eq!(configs.logging(&process(10, ProxyKind::Envoy)), None);
-        std::fs::remove_file(host.0.path().join("box/etc/nginx/nginx.conf")).unwrap();
+        fs::remove_file(host.0.path().join("box/etc/nginx/nginx.conf")).unwrap();
         let logging = configs.logging(&process(11, ProxyKind::Nginx)).unwrap();
         assert!(
             logging.logs.is_empty() && logging.notes.len() == 1,
