@@ -9,6 +9,7 @@ mod address;
 mod glob;
 mod haproxy;
 mod locate;
+mod logging;
 mod nginx;
 mod root;
 mod setting;
@@ -18,6 +19,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use logging::{Log, LogKind, Logging, Tie};
 pub use setting::{Directive, ProxyConfig, Setting, Source, Target, UpstreamConfig, Value};
 pub use watch::Configs;
 

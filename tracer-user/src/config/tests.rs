@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::logging::{Log, Tie};
 use super::root::Root;
 use super::setting::UpstreamConfig;
 use super::{haproxy, nginx};
@@ -394,4 +395,115 @@ fn many_servers_are_bounded() {
     let (upstreams, notes) = nginx_of(&[("etc/nginx/nginx.conf", text.as_bytes())]);
     assert_eq!(upstreams.len(), super::UPSTREAMS_MAX);
     assert!(notes[0].contains("Only the first"), "{notes:?}");
+}
+
+/// `to format tie source` of each log.
+fn show_logs(logs: &[Log]) -> Vec<String> {
+    let one = |log: &Log| {
+        let tie = log.tie.map_or("-", Tie::name);
+        let to = log.to.as_deref().unwrap_or("-");
+        format!(
+            "{} {to} {} {tie} {}",
+            log.kind.name(),
+            log.format,
+            log.source
+        )
+    };
+    logs.iter().map(one).collect()
+}
+
+#[test]
+fn logs_of_nginx() {
+    let logs = |text: &str| {
+        let (_dir, root) = root(&[
+            ("n.conf", text.as_bytes()),
+            (
+                "own.conf",
+                include_bytes!("../cli/explain/log_format/nginx.conf"),
+            ),
+        ]);
+        show_logs(&nginx::logs(
+            &nginx::load(&root, Path::new("/n.conf")).unwrap(),
+        ))
+    };
+    assert_eq!(
+        logs("http { server { listen 80; } }"),
+        ["access - combined time default", "error - error - default"]
+    );
+    assert_eq!(
+        logs(
+            "error_log /e.log warn;\nhttp {\n\
+             log_format up '$remote_addr $status ' '$upstream_addr';\n\
+             log_format id '$remote_addr ${request_id}';\n\
+             access_log /a.log;\naccess_log /u.log up buffer=4k;\n\
+             server { access_log /i.log id; access_log /a.log; access_log /b.log if=$x;\n\
+             location / { access_log off; } access_log /g.log gone; } }"
+        ),
+        [
+            "access /a.log combined time /n.conf:5",
+            "access /u.log up backend /n.conf:6",
+            "access /i.log id exact /n.conf:7",
+            "access /b.log combined time /n.conf:7",
+            "access - off nothing /n.conf:8",
+            "access /g.log gone unknown /n.conf:8",
+            "error /e.log warn - /n.conf:1",
+        ]
+    );
+    let own = logs("http { include own.conf; }");
+    assert!(
+        own[0].starts_with("access /var/log/nginx/why502.log why502 exact /own.conf:"),
+        "{own:?}"
+    );
+    // What is not readable may hold the directives.
+    assert_eq!(logs("http { include gone.conf; }"), Vec::<String>::new());
+    // A string that was cut may go on with the variable.
+    let long = format!(
+        "http {{ log_format l '{}'; access_log /l l; }}",
+        "x".repeat(5000)
+    );
+    assert_eq!(logs(&long)[0], "access /l l unknown /n.conf:1");
+}
+
+#[test]
+fn logs_of_haproxy() {
+    let logs = |text: &str| {
+        let (_dir, root) = root(&[("h.cfg", text.as_bytes())]);
+        show_logs(&haproxy::logs(
+            &haproxy::load(&root, &[PathBuf::from("/h.cfg")]).unwrap(),
+        ))
+    };
+    let own = include_str!("../cli/explain/log_format/haproxy.cfg");
+    let number = own
+        .lines()
+        .position(|line| line.contains("log-format \""))
+        .unwrap()
+        + 4;
+    assert_eq!(
+        logs(&format!(
+            "global\n log /dev/log local0\nfrontend a\n{own} log global\n"
+        )),
+        [format!("access /dev/log log-format exact /h.cfg:{number}")]
+    );
+    assert_eq!(
+        logs(
+            "global\n log /dev/log local0\n log 192.0.2.1:514 local1\n\
+             defaults\n log global\n option httplog\n\
+             frontend a\n bind :80\n\
+             listen b\n no log\n log stdout format raw local0\n log-format \"%ci:%cp %b/%s %ST\"\n\
+             defaults x\n mode http\n\
+             frontend c\n bind :81\n\
+             frontend d\n log stderr local0\n\
+             frontend e\n log stderr local0\n log-format \"%ci $X\"\n\
+             frontend g\n log stderr local1\n log-format \"%ci %sc/%sq\"\n\
+             backend f\n log-format \"%bp\"\n"
+        ),
+        [
+            "access /dev/log, 192.0.2.1:514 httplog backend /h.cfg:6",
+            "access stdout log-format backend /h.cfg:12",
+            "access - frontend c nothing /h.cfg:15",
+            "access stderr default time /h.cfg:17",
+            "access stderr log-format unknown /h.cfg:21",
+            "access stderr log-format time /h.cfg:24",
+        ]
+    );
 }

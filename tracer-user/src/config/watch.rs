@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use super::logging::Logging;
 use super::root::Root;
 use super::setting::ProxyConfig;
 use super::{haproxy, locate, name_of, nginx, note};
@@ -60,6 +61,30 @@ impl Configs {
         }
         self.given.clone_from(&all);
         Some(all)
+    }
+
+    /// Where this proxy logs to. `None` if it is of a kind whose configuration is not read, or no
+    /// server.
+    pub fn logging(&self, process: &ProxyProcess) -> Option<Logging> {
+        let place = self.place(process)?;
+        let file = name_of(&place.files[0]);
+        let read = || -> io::Result<_> {
+            Ok(match process.kind {
+                ProxyKind::Haproxy => {
+                    let loaded = haproxy::load(&place.root, &place.files)?;
+                    (haproxy::logs(&loaded), loaded.notes)
+                }
+                _ => {
+                    let loaded = nginx::load(&place.root, &place.files[0])?;
+                    (nginx::logs(&loaded), loaded.notes)
+                }
+            })
+        };
+        let (logs, notes) = read().unwrap_or_else(|error| {
+            let text = format!("{file} was not read: {error}.");
+            (Vec::new(), vec![text])
+        });
+        Some(Logging { file, logs, notes })
     }
 
     fn place(&self, process: &ProxyProcess) -> Option<Place> {
@@ -273,6 +298,25 @@ mod tests {
         let got = configs.look(&both[1..]).unwrap();
         assert_eq!(got.len(), 1, "the old values are gone");
         assert_eq!(read_timeout(&got[0]).unwrap(), "9s /etc/nginx/nginx.conf:1");
+    }
+
+    #[test]
+    fn logs_of_a_worker() {
+        let host = Host::new();
+        host.process(10, 1, "nginx: master process nginx", "box", 7);
+        host.process(11, 10, "nginx: worker process\0", "box", 7);
+        host.file("box/etc/nginx/nginx.conf", "http { access_log /a.log; }");
+        let configs = host.configs();
+        let logging = configs.logging(&process(11, ProxyKind::Nginx)).unwrap();
+        assert_eq!(logging.file, "/etc/nginx/nginx.conf");
+        assert_eq!(logging.logs[0].to.as_deref(), Some("/a.log"));
+        assert_eq!(configs.logging(&process(10, ProxyKind::Envoy)), None);
+        fs::remove_file(host.0.path().join("box/etc/nginx/nginx.conf")).unwrap();
+        let logging = configs.logging(&process(11, ProxyKind::Nginx)).unwrap();
+        assert!(
+            logging.logs.is_empty() && logging.notes.len() == 1,
+            "{logging:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Checkups made by hand.
 
 use super::{Checkup, ProxyGroup};
+use crate::config::{Log, LogKind, Logging, Source, Tie};
 use crate::event::ProxyKind;
 use crate::kernel::features::{Btf, Features, HOOKS};
 use crate::kernel::preflight::{Preflight, Programs};
@@ -40,6 +41,29 @@ pub(super) fn healthy() -> Checkup {
                 netns: Some(1),
                 listening: vec!["0.0.0.0:80".parse().unwrap(), "[::]:80".parse().unwrap()],
                 sockets_seen: true,
+                logging: Some(Logging {
+                    file: "/etc/nginx/nginx.conf".into(),
+                    logs: vec![
+                        Log {
+                            kind: LogKind::Access,
+                            to: Some("/var/log/nginx/access.log".into()),
+                            format: "combined".into(),
+                            tie: Some(Tie::Time),
+                            source: Source::File {
+                                file: "/etc/nginx/nginx.conf".into(),
+                                line: 41,
+                            },
+                        },
+                        Log {
+                            kind: LogKind::Error,
+                            to: None,
+                            format: "error".into(),
+                            tie: None,
+                            source: Source::Default,
+                        },
+                    ],
+                    notes: vec!["/etc/nginx/x.conf was not read: no such file.".into()],
+                }),
             },
             ProxyGroup {
                 kind: ProxyKind::Envoy,
@@ -49,6 +73,7 @@ pub(super) fn healthy() -> Checkup {
                 netns: Some(77),
                 listening: vec![],
                 sockets_seen: true,
+                logging: None,
             },
         ],
         own_netns: Some(1),
@@ -65,6 +90,7 @@ pub(super) fn without_root() -> Checkup {
         proxy.netns = None;
         proxy.listening.clear();
         proxy.sockets_seen = false;
+        proxy.logging = None;
     }
     checkup
 }

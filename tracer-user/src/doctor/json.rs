@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Checkup;
+use crate::config::{Log, Tie};
 use crate::kernel::features::Btf;
 use crate::kernel::preflight::Programs;
 use crate::kernel::rights::Capability;
@@ -110,6 +111,33 @@ struct ProxyRow<'a> {
     own_network_namespace: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listening: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Vec<LogRow<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_notes: Option<&'a [String]>,
+}
+
+#[derive(Serialize)]
+struct LogRow<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a str>,
+    format: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tie: Option<&'static str>,
+    source: String,
+}
+
+fn log_row(log: &Log) -> LogRow<'_> {
+    LogRow {
+        kind: log.kind.name(),
+        to: log.to.as_deref(),
+        format: &log.format,
+        tie: log.tie.map(Tie::name),
+        source: log.source.to_string(),
+    }
 }
 
 /// Writes the object and a line feed.
@@ -187,6 +215,16 @@ fn document(checkup: &Checkup) -> Document<'_> {
                     .map(|(theirs, ours)| theirs == ours),
                 listening: (proxy.sockets_seen || !proxy.listening.is_empty())
                     .then(|| proxy.listening.iter().map(ToString::to_string).collect()),
+                config: proxy.logging.as_ref().map(|logging| logging.file.as_str()),
+                logs: proxy
+                    .logging
+                    .as_ref()
+                    .map(|logging| logging.logs.iter().map(log_row).collect()),
+                config_notes: proxy
+                    .logging
+                    .as_ref()
+                    .map(|logging| logging.notes.as_slice())
+                    .filter(|notes| !notes.is_empty()),
             })
             .collect(),
     }
@@ -235,6 +273,9 @@ mod tests {
         assert_eq!(value["kernel"]["btf"]["ok"], true);
         assert_eq!(value["proxies"][0]["workers"][1], 12);
         assert_eq!(value["proxies"][0]["listening"][1], "[::]:80");
+        assert_eq!(value["proxies"][0]["logs"][0]["tie"], "time");
+        assert_eq!(value["proxies"][0]["logs"][1]["source"], "default");
+        assert!(value["proxies"][1].get("logs").is_none());
         assert_eq!(value["proxies"][1]["own_network_namespace"], false);
         assert_eq!(value["proxies"][1]["listening"], serde_json::json!([]));
     }
@@ -245,7 +286,7 @@ mod tests {
         assert_eq!(value["outlook"], "impossible");
         assert_eq!(value["problems"][0]["severity"], "blocks");
         assert!(value.get("trial_load").is_none());
-        for key in ["executable", "network_namespace", "listening"] {
+        for key in ["executable", "network_namespace", "listening", "logs"] {
             assert!(value["proxies"][0].get(key).is_none(), "{key}");
         }
     }

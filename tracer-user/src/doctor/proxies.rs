@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::config::{Configs, Logging};
 use crate::discover::{self, Found};
-use crate::event::ProxyKind;
+use crate::event::{ProxyKind, ProxyProcess};
 
 /// One running proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct ProxyGroup {
     pub listening: Vec<SocketAddr>,
     /// Could the sockets of any of them be listed? If not, `listening` says nothing.
     pub sockets_seen: bool,
+    /// Where it logs to; `None` when its configuration is not read, or we may not look.
+    pub logging: Option<Logging>,
 }
 
 /// Groups by the topmost ancestor of the same kind, in order of kind and process id.
@@ -46,6 +49,15 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
             let executable = pids.iter().find_map(|&pid| discover::exe_path(proc, pid));
             let netns = pids.iter().find_map(|pid| by_pid.get(pid)?.netns);
             let sockets_seen = pids.iter().any(|&pid| can_list_sockets(proc, pid));
+            // A worker may be open to us here too; each of them leads to the same file.
+            let configs = Configs::new(proc);
+            let logging = pids.iter().find_map(|&pid| {
+                configs.logging(&ProxyProcess {
+                    instance: None,
+                    pid,
+                    kind: top.kind.clone(),
+                })
+            });
             let mut workers = pids;
             workers.retain(|&pid| pid != master);
             workers.sort_unstable();
@@ -57,6 +69,7 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
                 netns,
                 listening: listening.into_iter().collect(),
                 sockets_seen,
+                logging,
             })
         })
         .collect();

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Checkup, Outlook, ProxyGroup};
+use crate::config::{LogKind, Logging, Source, Tie};
 use crate::kernel::features::{Btf, Features};
 use crate::kernel::preflight::Programs;
 use crate::kernel::problem::{Problem, Severity};
@@ -174,9 +175,51 @@ fn proxy_lines(proxy: &ProxyGroup, own: Option<u64>, out: &mut impl Write) -> io
         (Some(theirs), Some(ours)) if theirs != ours => writeln!(
             out,
             "    network    namespace {theirs}, not ours ({ours}): a container; it is traced all the same"
-        ),
-        _ => Ok(()),
+        )?,
+        _ => {}
     }
+    match &proxy.logging {
+        Some(logging) => log_lines(proxy, logging, out),
+        None => Ok(()),
+    }
+}
+
+/// What it logs, and where its lines do not name the connection.
+fn log_lines(proxy: &ProxyGroup, logging: &Logging, out: &mut impl Write) -> io::Result<()> {
+    let mut better = false;
+    for log in &logging.logs {
+        let to = match (&log.to, &log.source) {
+            (Some(to), _) => printable(to, FOREIGN_MAX),
+            (None, Source::Default) => "a place that was built in".to_owned(),
+            (None, Source::File { .. }) => "nowhere".to_owned(),
+        };
+        let (format, source) = (printable(&log.format, FOREIGN_MAX), &log.source);
+        match (log.kind, log.tie) {
+            (LogKind::Error, _) => writeln!(out, "    errors     {to}, level {format} ({source})")?,
+            (_, Some(Tie::Nothing)) => writeln!(out, "    log        {to}: {format} ({source})")?,
+            _ => writeln!(out, "    log        {to}, format {format} ({source})")?,
+        }
+        let lacks = match log.tie {
+            None | Some(Tie::Exact | Tie::Unknown) => continue,
+            Some(Tie::Backend) => {
+                "its lines name the backend and not the connection: which one it was is told by time"
+            }
+            Some(Tie::Time) => {
+                "its lines name neither the connection nor an id nor the backend: they are tied to failures by time only"
+            }
+            Some(Tie::Nothing) => "no line can be tied to a failure",
+        };
+        writeln!(out, "               {lacks}")?;
+        better = true;
+    }
+    for note in &logging.notes {
+        writeln!(out, "    log        {}", printable(note, FOREIGN_MAX))?;
+    }
+    if better {
+        let name = proxy.kind.name();
+        writeln!(out, "               do: why502 explain log-format {name}")?;
+    }
+    Ok(())
 }
 
 fn processes(proxy: &ProxyGroup) -> String {
@@ -252,6 +295,11 @@ Proxies
   nginx  /usr/sbin/nginx
     processes  10, workers 11 12
     listens    0.0.0.0:80 [::]:80
+    log        /var/log/nginx/access.log, format combined (/etc/nginx/nginx.conf:41)
+               its lines name neither the connection nor an id nor the backend: they are tied to failures by time only
+    errors     a place that was built in, level error (default)
+    log        /etc/nginx/x.conf was not read: no such file.
+               do: why502 explain log-format nginx
   envoy  /opt/e\\x1b[31mvil/envoy
     processes  20
     listens    on no TCP port

@@ -19,8 +19,8 @@ pub fn myths(text: &str) -> impl Iterator<Item = &'static Myth> {
     let end = text.floor_char_boundary(TEXT_MAX);
     let text = text[..end].to_lowercase();
     MYTHS.iter().filter(move |myth| {
-        let all = |keys: &&[&str]| keys.iter().all(|key| text.contains(key));
-        myth.keys.iter().any(|keys| all(keys))
+        let mut any = myth.keys.iter();
+        any.any(|all| all.iter().all(|key| text.contains(key)))
     })
 }
 

@@ -1,6 +1,6 @@
 //! `why502 explain --line`: what a line of a log says, what it means, and what can be behind it.
 
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{self, BufRead, Write};
 use std::time::SystemTime;
 
 use anyhow::Context as _;

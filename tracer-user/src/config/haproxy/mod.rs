@@ -2,7 +2,9 @@
 
 mod evaluate;
 mod load;
+mod logs;
 mod words;
 
 pub(super) use evaluate::upstreams;
 pub(super) use load::load;
+pub(super) use logs::logs;

@@ -3,7 +3,9 @@
 
 mod evaluate;
 mod include;
+mod logs;
 mod parse;
 
 pub(super) use evaluate::upstreams;
 pub(super) use include::load;
+pub(super) use logs::logs;

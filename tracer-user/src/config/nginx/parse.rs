@@ -1,4 +1,4 @@
-//! The text of one file as a tree of directives. Only those that bear on backends are kept.
+//! The text of one file as a tree of directives. Only those that bear on backends or logs are kept.
 
 /// Deeper blocks are not looked into.
 const DEPTH_MAX: usize = 32;
@@ -6,7 +6,7 @@ const DEPTH_MAX: usize = 32;
 const ITEMS_MAX: usize = 50_000;
 /// Most words kept of one directive, and most bytes of a word.
 const WORDS_MAX: usize = 64;
-const WORD_MAX: usize = 1024;
+pub(super) const WORD_MAX: usize = 1024;
 
 /// A part of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,9 @@ fn wanted(name: &str) -> bool {
             | "keepalive"
             | "keepalive_timeout"
             | "keepalive_requests"
+            | "log_format"
+            | "access_log"
+            | "error_log"
     )
 }
 
