@@ -106,6 +106,10 @@ impl Joiner {
         let Some(line) = Sighting::new(read, self.clock, self.utc_offset_s) else {
             return;
         };
+        // It tells of a backend or of the proxy, not of a request.
+        if matches!(line.kind, Kind::Health | Kind::Connection) {
+            return;
+        }
         self.counts.of(&read.path).failures += 1;
         let (most, waits) = match (self.mode, line.kind) {
             (Mode::AtEnd, _) => (LINES_MAX_AT_END, MonoNs::MAX),
@@ -252,21 +256,29 @@ impl Joiner {
     fn resolve(&mut self, id: u64) -> Option<Case> {
         let told = &self.cases.get(id)?.told;
         let (candidates, more) = self.lines.sharing(&marks_of_case(told));
-        let mut streams: BTreeMap<(String, bool), Vec<(Fit, u64)>> = BTreeMap::new();
+        let mut streams: BTreeMap<(bool, String), Vec<(Fit, u64)>> = BTreeMap::new();
         for line_id in candidates {
             let Some(line) = self.lines.get(line_id) else {
                 continue;
             };
             if let Some(fit) = fit(line, told, self.slack_ns) {
                 let (file, kind) = line.stream();
-                let stream = (file.to_owned(), kind == Kind::Access);
+                // Access lines first: they name their requests better.
+                let stream = (kind != Kind::Access, file.to_owned());
                 streams.entry(stream).or_default().push((fit, line_id));
             }
         }
         let mut taken: Vec<(Fit, u64)> = Vec::new();
-        for ((file, access), fits) in streams {
+        let mut connection = None;
+        for ((error, file), mut fits) in streams {
+            let access = !error;
+            self.keep_connection(connection, &mut fits);
             match self.choose(id, fits, access, more) {
-                Some(chosen) => taken.extend(chosen),
+                Some(chosen) => {
+                    let lines = chosen.iter().filter_map(|(_, id)| self.lines.get(*id));
+                    connection = connection.or(lines.filter_map(|line| line.connection).next());
+                    taken.extend(chosen);
+                }
                 None => {
                     eprintln!(
                         "AMBIG {file} {access} {:?}",
@@ -289,6 +301,19 @@ impl Joiner {
             self.known.first().and_then(|id| self.known.remove(id));
         }
         Some(case)
+    }
+
+    /// NGINX writes its number of the client's connection into both of its logs: lines with another
+    /// number than that of the line that was found are about other requests.
+    fn keep_connection(&self, connection: Option<u64>, fits: &mut Vec<(Fit, u64)>) {
+        let Some(connection) = connection else {
+            return;
+        };
+        fits.retain(|(_, id)| {
+            let line = self.lines.get(*id);
+            line.and_then(|line| line.connection)
+                .is_none_or(|other| other == connection)
+        });
     }
 
     /// Lines of one stream that are about the case; `None` if that cannot be told.

@@ -71,6 +71,8 @@ pub(crate) struct Sighting {
     pub(crate) traceparent: Option<String>,
     pub(crate) pid: Option<u32>,
     pub(crate) tid: Option<u32>,
+    /// The proxy's own number of the client's connection.
+    pub(crate) connection: Option<u64>,
     pub(crate) attempts: Vec<SightedAttempt>,
     /// The whole request took this long, µs.
     pub(crate) total_us: Option<u64>,
@@ -125,6 +127,7 @@ impl Sighting {
             traceparent: owned(&entry.traceparent),
             pid: entry.pid,
             tid: entry.tid,
+            connection: entry.connection,
             attempts: entry
                 .attempts
                 .iter()

@@ -2,22 +2,36 @@
 
 use super::entry::System;
 use super::meaning::Meaning;
-use super::{aws, azure, gcp};
+use super::{
+    apache, aws, azure, big_ip, caddy, combined, envoy, gcp, go_error, haproxy, nginx, traefik,
+};
 
 /// The meanings of one parser.
 type Table = &'static [&'static Meaning];
 
 /// Each parser's table, and who writes what stands in it.
 fn tables() -> impl Iterator<Item = (System, Table)> {
-    [
+    let single = [
+        (System::Nginx, nginx::error::MEANINGS),
+        (System::Nginx, nginx::json::MEANINGS),
+        (System::Combined, combined::MEANINGS),
+        (System::Envoy, envoy::MEANINGS),
+        (System::Apache, apache::MEANINGS),
+        (System::Caddy, caddy::MEANINGS),
+        (System::Caddy, go_error::MEANINGS),
+        (System::Traefik, traefik::text::MEANINGS),
         (System::AwsAlb, aws::alb::MEANINGS),
         (System::AwsAlb, aws::alb_connection::MEANINGS),
         (System::AwsNlb, aws::nlb::MEANINGS),
         (System::AzureAppGateway, azure::app_gateway::MEANINGS),
         (System::AzureFrontDoor, azure::front_door::MEANINGS),
         (System::Gcp, gcp::MEANINGS),
-    ]
-    .into_iter()
+    ];
+    let of = |system| move |table: &Table| (system, *table);
+    single
+        .into_iter()
+        .chain(haproxy::MEANINGS.iter().map(of(System::Haproxy)))
+        .chain(big_ip::MEANINGS.iter().map(of(System::BigIp)))
 }
 
 /// All meanings, and who writes their code.

@@ -1,6 +1,6 @@
 //! Lines of every system, and what is to be understood of each.
 //!
-//! A parser that is new adds its rows to [`EXPECTED`].
+//! A parser that is new adds its lines to [`FILES`] and its rows to [`EXPECTED`].
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -45,6 +45,233 @@ const FILES: &[(&str, &str)] = &[
 
 /// What each line of a file says, in its order.
 const EXPECTED: &[(&str, &[Row])] = &[
+    (
+        "apache-error",
+        &[
+            (None, "AH00957 (111)Connection refused", "connect-refused"),
+            (None, "AH01114, AH01079, AH03352", ""),
+            (None, "AH01102 (20014)Internal error", "fin-before-response"),
+            (None, "AH00898 Error reading from remote server", ""),
+            (
+                None,
+                "AH01102 (104)Connection reset by peer",
+                "rst-before-response",
+            ),
+            (None, "AH10124", "header-too-large"),
+            (
+                None,
+                "AH01110 (104)Connection reset by peer",
+                "body-truncated-rst",
+            ),
+            (
+                None,
+                "AH00898 Error during SSL Handshake with remote server",
+                "tls-verify-failed",
+            ),
+        ],
+    ),
+    (
+        "big-ip",
+        &[
+            (
+                None,
+                "TCP RST from remote system (pool member)",
+                "rst-before-response",
+            ),
+            (None, "No pool member available", "no-backend-available"),
+            (None, "handshake timeout", "connect-timeout"),
+            (None, "01260013", "tls-alert-from-backend"),
+            (None, "01260009", "tls-alert-from-backend"),
+            (None, "011f0005 (Server side)", "header-too-large"),
+            (None, "01070638", "backend-process-exit"),
+            (None, "01010028", "no-backend-available"),
+            (None, "01220001", ""),
+            (Some(502), "5xx in the request log", "application-502"),
+        ],
+    ),
+    (
+        "caddy",
+        &[
+            (
+                Some(502),
+                "dial tcp: connect: connection refused",
+                "connect-refused",
+            ),
+            (Some(502), "dial tcp: i/o timeout", "connect-timeout"),
+            (Some(502), "EOF", "fin-before-response"),
+            (
+                Some(502),
+                "read tcp: connection reset by peer",
+                "rst-before-response",
+            ),
+            (Some(502), "malformed HTTP response", "malformed-response"),
+            (Some(503), "no upstreams available", "no-backend-available"),
+        ],
+    ),
+    (
+        "combined",
+        &[
+            (Some(502), "502", "fin-before-response"),
+            (Some(504), "504", "response-timeout"),
+            (Some(9), "009", "malformed-response"),
+        ],
+    ),
+    (
+        "envoy",
+        &[
+            (Some(503), "UC", "keepalive-race"),
+            (Some(503), "UF", "connect-refused"),
+            (Some(502), "UPE", "malformed-response"),
+            (Some(504), "UT", "response-timeout"),
+            (Some(503), "UH", "no-backend-available"),
+            (Some(502), "5xx via_upstream", "application-502"),
+        ],
+    ),
+    (
+        "envoy-json",
+        &[
+            (Some(503), "UF Connection_refused", "connect-refused"),
+            (
+                Some(503),
+                "TLS_error WRONG_VERSION_NUMBER",
+                "tls-to-plaintext",
+            ),
+            (
+                Some(200),
+                "UC after the response began",
+                "body-truncated-fin",
+            ),
+        ],
+    ),
+    (
+        "haproxy",
+        &[
+            (Some(503), "SC", "connect-refused"),
+            (Some(503), "sC", "connect-timeout"),
+            (Some(502), "SH", "fin-before-response"),
+            (Some(200), "SD", "body-truncated-fin"),
+            (Some(502), "PH", "malformed-response"),
+            (Some(504), "sH", "response-timeout"),
+            (Some(503), "SC <NOSRV>", "no-backend-available"),
+            (Some(200), "retries > 0", "connect-refused"),
+            (Some(503), "sQ", "queue-timeout"),
+            (Some(502), "---- 5xx", "application-502"),
+            (Some(503), "SC bc_err -", "connect-refused"),
+            (
+                Some(503),
+                "SC certificate verify failed",
+                "tls-verify-failed",
+            ),
+            (
+                Some(503),
+                "SC SSL handshake failure, no SSL error",
+                "tls-peer-closed",
+            ),
+            (Some(502), "SH", "fin-before-response"),
+            (None, "Layer4 connection problem", "connect-refused"),
+            (None, "Layer7 wrong status", "application-502"),
+            (None, "has no server available!", "no-backend-available"),
+            (None, "no free ports", "local-port-exhausted"),
+        ],
+    ),
+    (
+        "nginx-error",
+        &[
+            (
+                None,
+                "connect() failed (111: Connection refused) while connecting to upstream",
+                "connect-refused",
+            ),
+            (
+                None,
+                "upstream timed out (110: Connection timed out) while connecting to upstream",
+                "connect-timeout",
+            ),
+            (
+                None,
+                "upstream prematurely closed connection while reading response header from upstream",
+                "fin-before-response",
+            ),
+            (
+                None,
+                "recv() failed (104: Connection reset by peer) while reading response header from upstream",
+                "rst-before-response",
+            ),
+            (
+                None,
+                "recv() failed (104: Connection reset by peer) while reading upstream",
+                "body-truncated-rst",
+            ),
+            (None, "upstream sent too big header", "header-too-large"),
+            (None, "upstream sent invalid header", "malformed-response"),
+            (
+                None,
+                "SSL_do_handshake() failed: SSL alert number",
+                "tls-alert-from-backend",
+            ),
+            (
+                None,
+                "upstream SSL certificate verify error",
+                "tls-verify-failed",
+            ),
+            (None, "no live upstreams", "no-backend-available"),
+            (
+                None,
+                "connect() failed (99: Cannot assign requested address)",
+                "local-port-exhausted",
+            ),
+            (None, "could not be resolved", "name-resolution-failed"),
+        ],
+    ),
+    (
+        "nginx-json",
+        &[
+            (Some(502), "502, upstream_connect_time -", "connect-refused"),
+            (
+                Some(502),
+                "502, upstream_header_time -",
+                "fin-before-response",
+            ),
+            (
+                Some(502),
+                "502, upstream_bytes_received but no upstream_header_time",
+                "header-too-large",
+            ),
+            (Some(9), "009", "malformed-response"),
+            (
+                Some(200),
+                "a 502 or 504 in upstream_status only",
+                "keepalive-race",
+            ),
+            (
+                Some(502),
+                "502, upstream_header_time -",
+                "fin-before-response",
+            ),
+            (Some(499), "499, upstream_header_time -", "client-abort"),
+        ],
+    ),
+    (
+        "traefik",
+        &[
+            (Some(502), "502, 11 bytes", "fin-before-response"),
+            (Some(500), "500, 21 bytes", "tls-verify-failed"),
+            (Some(504), "504, 15 bytes", "connect-timeout"),
+            (Some(499), "499", "client-abort"),
+        ],
+    ),
+    (
+        "traefik-json",
+        &[
+            (Some(502), "502", "fin-before-response"),
+            (
+                Some(502),
+                "dial tcp: connect: connection refused",
+                "connect-refused",
+            ),
+            (Some(500), "x509", "tls-verify-failed"),
+        ],
+    ),
     (
         "aws-alb",
         &[

@@ -94,8 +94,7 @@ meanings! {
     "AH01102 (20014)Internal error"
     "The backend closed the connection in order (FIN) before a status line came. Despite the wording, \
      nothing was wrong within Apache. The client gets 502."
-    ["fin-before-response", "keepalive-race", "backend-process-exit", "backend-restart",
-     "informational-only-response"];
+    ["fin-before-response", "keepalive-race", "backend-process-exit", "backend-restart", "informational-only-response", "upgrade-refused", "plaintext-to-tls", "protocol-version-mismatch"];
 
     RESET Backend
     "AH01102 (104)Connection reset by peer"
@@ -151,8 +150,7 @@ meanings! {
     "The request could not be written to the backend. With https:// that is mostly a failed TLS \
      handshake (AH00898 beside it then says so, and the client gets 500); otherwise the backend \
      closed the connection while it was being sent."
-    ["tls-verify-failed", "tls-peer-closed", "tls-to-plaintext", "tls-alert-from-backend",
-     "request-body-rejected", "keepalive-race"];
+    ["tls-verify-failed", "tls-peer-closed", "tls-to-plaintext", "tls-alert-from-backend", "request-body-rejected", "keepalive-race", "tls-reset", "tls-handshake-timeout"];
 
     WRITE_RESET Backend
     "AH01084 (104)Connection reset by peer, (32)Broken pipe"
@@ -221,13 +219,13 @@ meanings! {
     "AH01110 (70008)Partial results, (70014)End of file"
     "The backend closed the connection before the whole body came. The status was sent already \
      (mostly 200); the client gets a response that is cut short."
-    ["body-truncated-fin", "backend-process-exit", "chunk-framing-invalid"];
+    ["body-truncated-fin", "backend-process-exit", "chunk-framing-invalid", "path-reset"];
 
     BODY_FAILED Backend
     "AH01110"
     "The response's body could not be read: its chunks are not framed as they must be, or the \
      connection ended. The client gets a response that is cut short, or 502 if it was the first chunk."
-    ["chunk-framing-invalid", "body-truncated-fin"];
+    ["chunk-framing-invalid", "body-truncated-fin", "conflicting-framing"];
 
     DROPPED Backend
     "AH01104"

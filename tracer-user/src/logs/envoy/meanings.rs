@@ -67,10 +67,7 @@ meanings! {
     ], "The backend's connection was closed or reset before a response began. Envoy keeps idle \
         connections for an hour, longer than most backends, so a race with the backend's keep-alive \
         timeout is common; the line does not tell it from a crash.");
-    TRUNCATED = ("UC after the response began", Backend, [
-        "body-truncated-fin", "body-truncated-rst", "backend-process-exit", "backend-restart",
-        "path-reset",
-    ], "The backend's connection ended in the middle of the response. The status was already sent: the \
+    TRUNCATED = ("UC after the response began", Backend, ["body-truncated-fin", "body-truncated-rst", "backend-process-exit", "backend-restart", "path-reset", "informational-only-response"], "The backend's connection ended in the middle of the response. The status was already sent: the \
         client got a response that is cut short.");
     PROTOCOL = ("UPE", Backend, [
         "malformed-response", "header-too-large", "partial-header", "conflicting-framing",
@@ -83,13 +80,10 @@ meanings! {
     CODEC = ("UPE codec_error", Backend, [
         "malformed-response", "conflicting-framing", "protocol-version-mismatch", "plaintext-to-tls",
     ], "Envoy could not make sense of the response's bytes.");
-    BROKEN_BODY = ("UPE after the response began", Backend, ["chunk-framing-invalid", "malformed-response"],
+    BROKEN_BODY = ("UPE after the response began", Backend, ["chunk-framing-invalid", "malformed-response", "body-truncated-fin", "body-truncated-rst", "backend-process-exit", "path-reset"],
         "The response stopped making sense after its head had been passed on. The client got a response \
          that is cut short.");
-    TIMEOUT = ("UT", Backend, [
-        "response-timeout", "mtu-black-hole", "packet-loss", "idle-drop-by-middlebox",
-        "listen-queue-overflow",
-    ], "The route's timeout (15 s unless changed), or that of one try, was over before the backend had \
+    TIMEOUT = ("UT", Backend, ["response-timeout", "mtu-black-hole", "packet-loss", "idle-drop-by-middlebox", "listen-queue-overflow", "body-stalled"], "The route's timeout (15 s unless changed), or that of one try, was over before the backend had \
         answered. It may be slow, stuck, or never have got the request.");
     BODY_TIMEOUT = ("UT after the response began", Backend, ["body-stalled", "response-timeout"],
         "The timeout was over in the middle of the response. The client got a response that is cut short.");
@@ -127,7 +121,7 @@ meanings! {
     ], "All tries that the retry policy allows failed. The line does not say how the last one did.");
     LOCAL_REPLY = ("5xx without a backend", Proxy, [],
         "Envoy's configuration answers this request itself, with this status.");
-    APPLICATION = ("5xx via_upstream", Application, ["application-502"],
+    APPLICATION = ("5xx via_upstream", Application, ["application-502", "upgrade-refused"],
         "The backend itself answered with this status; its connection was in order. The cause is in the \
          application, or behind it.");
     RETRIED = ("attempts > 1", Backend, [

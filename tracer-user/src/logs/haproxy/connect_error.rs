@@ -20,6 +20,7 @@ static ANY: Meaning = Meaning {
         "tls-to-plaintext",
         "local-port-exhausted",
         "local-fd-exhausted",
+        "protocol-version-mismatch",
     ],
     blame: Blame::Backend,
 };

@@ -24,6 +24,7 @@ static CONNECT_TIMEOUT: Meaning = Meaning {
         "tls-handshake-timeout",
         "listen-queue-overflow",
         "packet-loss",
+        "connect-unreachable",
     ],
     blame: Blame::Backend,
 };
@@ -96,6 +97,8 @@ static TRUNCATED: Meaning = Meaning {
         "backend-process-exit",
         "backend-restart",
         "path-reset",
+        "chunk-framing-invalid",
+        "request-body-rejected",
     ],
     blame: Blame::Backend,
 };
@@ -263,7 +266,7 @@ static APPLICATION: Meaning = Meaning {
     code: "---- 5xx",
     text: "The server itself answered with this status; its connection was in order. The cause is in the \
            application, or behind it.",
-    classes: &["application-502"],
+    classes: &["application-502", "upgrade-refused"],
     blame: Blame::Application,
 };
 

@@ -148,8 +148,7 @@ meanings! {
     "The backend closed the connection in order (FIN) before a whole response head came. The log \
      does not tell whether it had sent some of it, nor whether the connection was a reused one. \
      The client gets 502."
-    ["fin-before-response", "keepalive-race", "partial-header", "backend-process-exit",
-     "backend-restart", "informational-only-response", "tls-alert-from-backend"];
+    ["fin-before-response", "keepalive-race", "partial-header", "backend-process-exit", "backend-restart", "informational-only-response", "tls-alert-from-backend", "upgrade-refused"];
 
     CLOSED_IN_BODY Backend
     "upstream prematurely closed connection while reading upstream"
@@ -166,8 +165,7 @@ meanings! {
     "recv() failed (104: Connection reset by peer) while reading response header from upstream"
     "The connection was reset before a response head came. Whether the backend did it or something \
      between, and whether the connection was a reused one, the log does not tell. The client gets 502."
-    ["rst-before-response", "keepalive-race", "request-body-rejected", "backend-process-exit",
-     "plaintext-to-tls", "idle-drop-by-middlebox", "path-reset"];
+    ["rst-before-response", "keepalive-race", "request-body-rejected", "backend-process-exit", "plaintext-to-tls", "idle-drop-by-middlebox", "path-reset", "partial-header"];
 
     RESET_IN_BODY Backend
     "recv() failed (104: Connection reset by peer) while reading upstream"
@@ -268,7 +266,7 @@ meanings! {
     "SSL_do_handshake() failed: SSL alert number"
     "The backend ended the TLS handshake with an alert; its number says why (40, 70, 71: version or \
      cipher; 42 to 48: the proxy's certificate; 112: the name; 116: it wants a certificate)."
-    ["tls-alert-from-backend"];
+    ["tls-alert-from-backend", "fin-before-response"];
 
     TLS_FAILED Backend
     "SSL_do_handshake() failed while SSL handshaking to upstream"
@@ -301,7 +299,7 @@ meanings! {
     "no live upstreams"
     "No server of the group was in use: all had been marked as failed, or were at `max_conns`. The \
      cause is in the failures just before. The client gets 502."
-    ["no-backend-available"];
+    ["no-backend-available", "queue-timeout"];
 
     MARKED_DOWN Context
     "upstream server temporarily disabled"

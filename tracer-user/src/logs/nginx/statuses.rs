@@ -55,6 +55,7 @@ static SILENT_502: Meaning = Meaning {
         "tls-alert-from-backend",
         "idle-drop-by-middlebox",
         "path-reset",
+        "upgrade-refused",
     ],
     blame: Blame::Backend,
 };
@@ -104,7 +105,7 @@ static NO_LIVE: Meaning = Meaning {
     code: "502, upstream_addr is a group",
     text: "No server of the group was in use: all had been marked as failed, or were at `max_conns`. \
            The cause is in the failures just before this one.",
-    classes: &["no-backend-available"],
+    classes: &["no-backend-available", "queue-timeout"],
     blame: Blame::Backend,
 };
 
@@ -172,7 +173,7 @@ static APPLICATION: Meaning = Meaning {
     code: "5xx, upstream_header_time is a number",
     text: "The backend itself answered with this status; its connection was in order. The cause is in \
            the application, or behind it.",
-    classes: &["application-502"],
+    classes: &["application-502", "upgrade-refused"],
     blame: Blame::Application,
 };
 
@@ -205,6 +206,8 @@ static HIDDEN: Meaning = Meaning {
         "connect-unreachable",
         "response-timeout",
         "no-backend-available",
+        "idle-drop-by-middlebox",
+        "path-reset",
     ],
     blame: Blame::Backend,
 };

@@ -431,7 +431,7 @@ fn conclude(
                 let mut badly_joined = false;
                 if let Some(log) = &log {
                     tally.log(&one.trial, *view, log);
-                    let joins = joined::compare(&mine, log);
+                    let joins = joined::compare(one.trial.kind, &mine, log);
                     tally.joined(&one.trial, *view, &joins);
                     badly_joined = !joins.is_good();
                 }
