@@ -212,8 +212,8 @@ pub struct Downstream {
     pub local: Option<SocketAddr>,
     /// Method, target without query, version and the kept headers; `None` if they could not be read.
     pub request: Option<RequestSummary>,
-    /// Response bytes that the proxy sent.
-    pub response_bytes: u64,
+    /// Response bytes that the proxy sent; `None` where only a log knows of the request.
+    pub response_bytes: Option<u64>,
     /// First request byte to first response byte, µs.
     pub ttfb_us: Option<u64>,
 }

@@ -84,7 +84,7 @@ impl Correlator {
                 client: line.client_addr(),
                 local: None,
                 request: request(line),
-                response_bytes: 0,
+                response_bytes: None,
                 ttfb_us: between_us(line.total_us.map(|_| line.from), Some(line.at)),
             },
         };

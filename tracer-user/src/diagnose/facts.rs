@@ -405,7 +405,7 @@ pub struct CaseFacts {
     /// When the client's request began.
     pub request_start_ns: Option<MonoNs>,
     /// Response bytes that the client was sent.
-    pub client_bytes: u64,
+    pub client_bytes: Option<u64>,
     /// How a masked failure was hidden.
     pub hidden_by: Option<HiddenBy>,
     /// Some backend connection took the request up.

@@ -263,10 +263,13 @@ fn summary(case: &CaseFacts, what: &str, delivery: &str) -> String {
             )
         }
         (Outcome::Masked, _) => format!("a retry hid it: the client got {status}"),
-        (Outcome::Truncated, _) => format!(
-            "the client's response was cut after {}",
-            words::bytes(case.client_bytes)
-        ),
+        (Outcome::Truncated, _) => match case.client_bytes {
+            Some(bytes) => format!(
+                "the client's response was cut after {}",
+                words::bytes(bytes)
+            ),
+            None => "the client's response was cut".to_owned(),
+        },
         (Outcome::Dropped, _) => "the client's connection ended without a response".to_owned(),
     };
     [what, delivery, &got]

@@ -93,6 +93,11 @@ pub(super) struct Fit {
 }
 
 impl Fit {
+    /// Is it found whatever else was going on to the same backend at that time?
+    pub(super) fn stands_out(self) -> bool {
+        self.path || self.key > JoinKey::Upstream
+    }
+
     /// Do address and process, or more, say that the two are about one thing?
     pub(super) fn is_sure(self) -> bool {
         self.key > JoinKey::Upstream || self.upstream && (self.thread || self.path)

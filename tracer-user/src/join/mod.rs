@@ -255,7 +255,7 @@ impl Joiner {
     /// Gives a case the lines that are about it, and lets it go.
     fn resolve(&mut self, id: u64) -> Option<Case> {
         let told = &self.cases.get(id)?.told;
-        let (candidates, more) = self.lines.sharing(&marks_of_case(told));
+        let (candidates, crowded) = self.lines.sharing(&marks_of_case(told));
         let mut streams: BTreeMap<(bool, String), Vec<(Fit, u64)>> = BTreeMap::new();
         for line_id in candidates {
             let Some(line) = self.lines.get(line_id) else {
@@ -273,7 +273,7 @@ impl Joiner {
         for ((error, file), mut fits) in streams {
             let access = !error;
             self.keep_connection(connection, &mut fits);
-            match self.choose(id, fits, access, more) {
+            match self.choose(id, fits, access, crowded) {
                 Some(chosen) => {
                     let lines = chosen.iter().filter_map(|(_, id)| self.lines.get(*id));
                     connection = connection.or(lines.filter_map(|line| line.connection).next());
@@ -322,7 +322,7 @@ impl Joiner {
         id: u64,
         mut fits: Vec<(Fit, u64)>,
         access: bool,
-        more: bool,
+        crowded: bool,
     ) -> Option<Vec<(Fit, u64)>> {
         fits.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let told = &self.cases.get(id)?.told;
@@ -337,7 +337,7 @@ impl Joiner {
             for (_, line_id) in equal {
                 let line = self.lines.get(*line_id)?;
                 let (others, crowd) = self.cases.sharing(&marks_of_line(line));
-                if crowd && best.key <= JoinKey::Upstream {
+                if crowd && !best.stands_out() {
                     return None;
                 }
                 let mut wanted_more = false;
@@ -358,7 +358,7 @@ impl Joiner {
             if lines.is_empty() {
                 continue;
             }
-            if more && best.key <= JoinKey::Upstream {
+            if crowded && !best.stands_out() {
                 return None;
             }
             let demand: usize = rivals.values().map(|told| room(told)).sum();

@@ -7,8 +7,8 @@ use super::fit::{Told, canonical, trace_id};
 use super::sighting::Sighting;
 use crate::event::MonoNs;
 
-/// Most candidates that one look-up gives for each mark.
-const CANDIDATES: usize = 64;
+/// A mark that more things have than this tells too little.
+const CROWD: usize = 64;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Something that a line and a case can have in common. Times are whole seconds.
@@ -121,15 +121,19 @@ impl<T> Pool<T> {
         Some(thing)
     }
 
-    /// Things that share one of these marks, oldest first; true if there were more than are given.
+    /// Things that share one of these marks, oldest first; true if a mark was left out because too many
+    /// have it.
     pub(super) fn sharing(&self, marks: &[Mark]) -> (BTreeSet<u64>, bool) {
         let mut found = BTreeSet::new();
-        let mut more = false;
+        let mut crowded = false;
         for ids in marks.iter().filter_map(|mark| self.by_mark.get(mark)) {
-            more |= ids.len() > CANDIDATES;
-            found.extend(ids.iter().take(CANDIDATES));
+            if ids.len() > CROWD {
+                crowded = true;
+            } else {
+                found.extend(ids);
+            }
         }
-        (found, more)
+        (found, crowded)
     }
 
     /// The thing whose deadline comes first, if it has passed.

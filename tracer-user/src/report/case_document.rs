@@ -128,7 +128,8 @@ pub struct DownstreamDoc {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Response bytes that the proxy sent.
-    pub response_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
     /// First request byte to first response byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttfb_us: Option<u64>,

@@ -92,7 +92,7 @@ pub(crate) fn reuse_race() -> Case {
                 request_id: Some("8f14e45f".into()),
                 traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             }),
-            response_bytes: 497,
+            response_bytes: Some(497),
             ttfb_us: Some(812),
         },
         attempts: vec![reset_attempt()],
@@ -302,7 +302,7 @@ fn dropped() -> Case {
     case.proxy.kind = ProxyKind::Other("my-proxy".into());
     case.downstream.request = None;
     case.downstream.ttfb_us = None;
-    case.downstream.response_bytes = 0;
+    case.downstream.response_bytes = Some(0);
     case.attempts.clear();
     case.verdict = Verdict {
         rule: "unexplained",

@@ -370,7 +370,7 @@ pub(crate) fn case(proxy: ProxyKind, status: u16, attempts: Vec<AttemptFacts>) -
         tie: Confidence::Strong,
         client_left_ns: None,
         request_start_ns: Some(at(-2)),
-        client_bytes: 150,
+        client_bytes: Some(150),
         hidden_by: None,
         taken_up: true,
         client_upgrade: None,
