@@ -10,6 +10,7 @@ mod input;
 mod numbers;
 mod processes;
 mod proxies;
+mod silence;
 mod story;
 mod volume;
 
