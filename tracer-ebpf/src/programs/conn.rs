@@ -1,6 +1,6 @@
 //! The connection table.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, maps::Array};
 use tracer_ebpf::{ConnState, Role, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss};
 
 use super::maps::{BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESSES, count_loss};
@@ -60,15 +60,18 @@ pub(crate) fn note_owner(down: &mut ConnState) {
 /// Does a backend listen on this port?
 #[inline(always)]
 pub(crate) fn is_backend_port(port: u16) -> bool {
-    BACKEND_PORTS
-        .get(u32::from(port >> 6))
-        .is_some_and(|word| *word >> (port & 63) & 1 != 0)
+    holds(&BACKEND_PORTS, port)
 }
 
 /// Does a traced process listen on this port?
 #[inline(always)]
 pub(crate) fn is_listen_port(port: u16) -> bool {
-    LISTEN_PORTS
+    holds(&LISTEN_PORTS, port)
+}
+
+#[inline(always)]
+fn holds(ports: &Array<u64>, port: u16) -> bool {
+    ports
         .get(u32::from(port >> 6))
         .is_some_and(|word| *word >> (port & 63) & 1 != 0)
 }
@@ -140,11 +143,15 @@ pub(crate) fn is_upstream(conn: &ConnState) -> bool {
 /// A traced process listens on this port from now on.
 #[inline(always)]
 pub(crate) fn add_listen_port(port: u16, backend: bool) {
-    if backend && let Some(word) = BACKEND_PORTS.get_ptr_mut(u32::from(port >> 6)) {
-        // SAFETY: as below.
-        unsafe { *word |= 1 << (port & 63) };
+    if backend {
+        add(&BACKEND_PORTS, port);
     }
-    if let Some(word) = LISTEN_PORTS.get_ptr_mut(u32::from(port >> 6)) {
+    add(&LISTEN_PORTS, port);
+}
+
+#[inline(always)]
+fn add(ports: &Array<u64>, port: u16) {
+    if let Some(word) = ports.get_ptr_mut(u32::from(port >> 6)) {
         // SAFETY: a live map value. Two listeners at the same instant in one word of 64 ports could
         // lose one bit; user space sets it again from the LISTEN record.
         unsafe { *word |= 1 << (port & 63) };

@@ -185,14 +185,23 @@ fn peer_left_waiting(conn: &ConnState) -> bool {
 pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
     // Or it closes for good, after its FIN, with a request unread that came in between.
     let late = answers_segment || conn.flags & flags::OVER != 0 && unread_request(sk, conn);
-    if conn.flags & flags::BACKEND != 0
-        && late
-        && conn.closed_ns != 0
-        && conn.flags & (flags::REPORTED | flags::LATE_REQUEST) == 0
-    {
-        conn.flags |= flags::LATE_REQUEST;
-        emit::exchange(sk, Cause::Ended);
+    if late && is_closed_backend(conn) {
+        report_late(sk, conn);
     }
+}
+
+/// A backend's connection that its side has closed, and of which no failure was told?
+#[inline(always)]
+fn is_closed_backend(conn: &ConnState) -> bool {
+    const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
+    conn.flags & flags::BACKEND != 0 && conn.closed_ns != 0 && conn.flags & TOLD == 0
+}
+
+/// A request came too late.
+#[inline(always)]
+fn report_late(sk: u64, conn: &mut ConnState) {
+    conn.flags |= flags::LATE_REQUEST;
+    emit::exchange(sk, Cause::Ended);
 }
 
 /// Do bytes lie unread that can be a request? A FIN of the peer's counts as one, and over TLS its
@@ -211,15 +220,8 @@ fn unread_request(sk: u64, conn: &ConnState) -> bool {
 /// client has let go of it before the backend closed for good.
 #[inline(always)]
 pub(crate) fn backend_gone(sk: u64, conn: &mut ConnState) {
-    const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
-    if conn.flags & flags::BACKEND != 0
-        && conn.exchange > 0
-        && conn.closed_ns != 0
-        && conn.flags & TOLD == 0
-        && unread_request(sk, conn)
-    {
-        conn.flags |= flags::LATE_REQUEST;
-        emit::exchange(sk, Cause::Ended);
+    if is_closed_backend(conn) && conn.exchange > 0 && unread_request(sk, conn) {
+        report_late(sk, conn);
     }
 }
 
@@ -243,12 +245,9 @@ pub(crate) fn late_segment(ends: &Ends, reason: u32, now: u64) {
 /// Remembers a backend's connection that its side closed first and in peace.
 #[inline(always)]
 pub(crate) fn remember_closed(conn: &ConnState) {
-    let ours_first = conn.closed_ns != 0
-        && conn.reset_received_ns == 0
+    let ours_first = conn.reset_received_ns == 0
         && (conn.fin_received_ns == 0 || conn.closed_ns < conn.fin_received_ns);
-    // One whose end was a failure has been told of.
-    const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
-    if conn.flags & flags::BACKEND == 0 || conn.flags & TOLD != 0 || !ours_first {
+    if !is_closed_backend(conn) || !ours_first {
         return;
     }
     let ends = Ends {

@@ -204,10 +204,16 @@ fn goodbye(sk: u64, bytes: u64) {
     // SAFETY: no arguments.
     conn.goodbye_ns = unsafe { bpf_ktime_get_ns() };
     if conn.flags & flags::HANDSHAKE != 0 {
-        conn.request_bytes += bytes;
-        conn.sent_last_len = bytes as u32;
-        head::head_sent(sk, bytes);
+        sent_in_handshake(sk, conn, bytes);
     }
+}
+
+/// Of a handshake the last send is kept.
+#[inline(always)]
+fn sent_in_handshake(sk: u64, conn: &mut ConnState, bytes: u64) {
+    conn.request_bytes += bytes;
+    conn.sent_last_len = bytes as u32;
+    head::head_sent(sk, bytes);
 }
 
 /// A send within a TLS handshake: is it still part of it? In TLS 1.3 the end of the handshake looks
@@ -219,9 +225,7 @@ fn handshake_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) -> bo
     if data && second_flight_sent {
         return false;
     }
-    conn.request_bytes += bytes;
-    conn.sent_last_len = bytes as u32;
-    head::head_sent(sk, bytes);
+    sent_in_handshake(sk, conn, bytes);
     if bytes >= TLS_SECOND_FLIGHT_MIN {
         conn.flags |= flags::TLS_SECOND_FLIGHT;
         // A ChangeCipherSpec record of six bytes may stand in front.

@@ -92,6 +92,16 @@ pub(crate) fn segment_sizes(sk: u64) -> (u32, u32) {
     )
 }
 
+/// An IPv4 address goes into the first four bytes.
+#[inline(always)]
+fn put_ipv4(into: &mut [u8; 16], address: [u8; 4]) {
+    let mut i = 0;
+    while i < 4 {
+        into[i] = address[i];
+        i += 1;
+    }
+}
+
 /// Source address of a received segment, network byte order, IPv4 in the first four bytes; zero if it
 /// cannot be read.
 #[inline(always)]
@@ -104,12 +114,7 @@ pub(crate) fn segment_source(skb: u64) -> [u8; 16] {
     let network = u32::from(read_or_zero::<u16>(skb, offset!(skb_network_header)));
     let version = read_or_zero::<u8>(head, network) >> 4;
     if version == 4 {
-        let address: [u8; 4] = read_or_zero(head, network + IPV4_SOURCE);
-        let mut i = 0;
-        while i < 4 {
-            source[i] = address[i];
-            i += 1;
-        }
+        put_ipv4(&mut source, read_or_zero(head, network + IPV4_SOURCE));
     } else if version == 6 {
         source = read_or_zero(head, network + IPV6_SOURCE);
     }
@@ -159,12 +164,10 @@ pub(crate) fn inode(sk: u64) -> u64 {
 pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
     conn.family = read_or_zero(sk, offset!(sock_skc_family));
     if conn.family == AF_INET {
-        let remote: [u8; 4] = read_or_zero(sk, offset!(sock_skc_daddr));
-        let mut i = 0;
-        while i < 4 {
-            conn.remote_addr[i] = remote[i];
-            i += 1;
-        }
+        put_ipv4(
+            &mut conn.remote_addr,
+            read_or_zero(sk, offset!(sock_skc_daddr)),
+        );
     } else {
         conn.remote_addr = read_or_zero(sk, offset!(sock_skc_v6_daddr));
     }
@@ -191,12 +194,10 @@ pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
         conn.local_port = source_port(sk);
     }
     if conn.family == AF_INET {
-        let local: [u8; 4] = read_or_zero(sk, offset!(sock_skc_rcv_saddr));
-        let mut i = 0;
-        while i < 4 {
-            conn.local_addr[i] = local[i];
-            i += 1;
-        }
+        put_ipv4(
+            &mut conn.local_addr,
+            read_or_zero(sk, offset!(sock_skc_rcv_saddr)),
+        );
     } else {
         conn.local_addr = read_or_zero(sk, offset!(sock_skc_v6_rcv_saddr));
     }

@@ -90,6 +90,7 @@ pub(super) async fn run(
         undecoded: 0,
         last_event: None,
         last_tick: Instant::now(),
+        last_icmp: Instant::now(),
         last_losses: Losses::new(),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -233,6 +234,7 @@ struct Live {
     undecoded: u64,
     last_event: Option<Instant>,
     last_tick: Instant,
+    last_icmp: Instant,
     last_losses: Losses,
 }
 
@@ -272,9 +274,10 @@ impl Live {
         if self.remote_view {
             exchange.reset_received_reason = None;
         }
-        // An ICMP error came before what it led to.
-        self.icmp()?;
         let now = (Instant::now(), mono_now());
+        if now.0.duration_since(self.last_icmp) >= TICK {
+            self.icmp()?;
+        }
         let in_use = self.watched.in_use.look(&self.tracer, &exchange, now);
         self.feed(&Input::Kernel(KernelEvent::Exchange(exchange)))?;
         in_use.map_or(Ok(()), |in_use| self.feed(&Input::UpstreamsInUse(in_use)))
@@ -301,7 +304,10 @@ impl Live {
         Ok(())
     }
 
+    /// An ICMP error has to be told before the case that it led to, and a client's record waits 100 ms
+    /// for its backends': whatever may end that wait comes behind a look that is at most a [`TICK`] old.
     fn icmp(&mut self) -> anyhow::Result<()> {
+        self.last_icmp = Instant::now();
         for error in self.watched.icmp.read(mono_now()) {
             self.feed(&Input::Icmp(error))?;
         }
@@ -321,7 +327,6 @@ impl Live {
         for queue in found {
             self.feed(&Input::ListenQueue(queue))?;
         }
-        self.icmp()?;
         let Watched {
             locals, targets, ..
         } = &mut self.watched;
@@ -373,6 +378,7 @@ impl Live {
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
+        self.icmp()?;
         let busy = self
             .last_event
             .is_some_and(|at| at.elapsed() < LONGEST_DEADLINE);
@@ -410,6 +416,7 @@ impl Live {
     }
 
     fn finish(mut self) -> anyhow::Result<bool> {
+        self.icmp()?;
         self.config()?;
         self.logs()?;
         self.log_sources()?;

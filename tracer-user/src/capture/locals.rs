@@ -61,10 +61,12 @@ impl Locals {
         let root = Path::new("/proc");
         let (questions, asked) = mpsc::channel();
         let (answer, answers) = unbounded_channel();
-        // Ends when the questions do. Without it no backend is found, which is no failure.
-        let _ = std::thread::Builder::new()
-            .name("local-backends".into())
-            .spawn(move || seek(root, &asked, &answer));
+        if enabled {
+            // Ends when the questions do. Without it no backend is found, which is no failure.
+            let _ = std::thread::Builder::new()
+                .name("local-backends".into())
+                .spawn(move || seek(root, &asked, &answer));
+        }
         Self {
             root,
             enabled,

@@ -1,16 +1,12 @@
 //! Accept queues of backends on this host: the kernel tells by a counter that one was full.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::discover::{covers, parse_addr};
+use crate::discover::{ListenRow, covers, listening_rows};
 use crate::event::{ListenQueue, MonoNs, canonical};
-
-/// Listening sockets stand first in `/proc/net/tcp`; no host has more.
-const ROWS_MAX: usize = 4096;
 
 /// The counters of the last look, by process.
 #[derive(Default)]
@@ -40,20 +36,13 @@ impl Queues {
         if overflows == 0 {
             return Vec::new();
         }
-        let listeners: Vec<Listener> = ["tcp", "tcp6"]
-            .iter()
-            .filter_map(|file| File::open(net.join(file)).ok())
-            .flat_map(|file| {
-                let rows = BufReader::new(file).lines().map_while(Result::ok);
-                rows.take(ROWS_MAX).filter_map(|row| listener(&row))
-            })
-            .collect();
+        let listeners: Vec<ListenRow> = listening_rows(root, pid).collect();
         let Some(full) = fullest(&listeners) else {
             return Vec::new();
         };
         addrs
             .iter()
-            .filter(|addr| taker(&listeners, **addr).is_some_and(|taker| taker.at == full.at))
+            .filter(|addr| taker(&listeners, **addr).is_some_and(|taker| taker.addr == full.addr))
             .map(|addr| ListenQueue {
                 time_ns: now,
                 addr: *addr,
@@ -64,17 +53,9 @@ impl Queues {
     }
 }
 
-/// A listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listener {
-    at: SocketAddr,
-    /// Connections that wait to be accepted.
-    waiting: u32,
-}
-
 /// The counter is one for the whole namespace: only the longest queue can be told to be the full one,
 /// and only if no other is as long.
-fn fullest(listeners: &[Listener]) -> Option<Listener> {
+fn fullest(listeners: &[ListenRow]) -> Option<ListenRow> {
     let longest = listeners.iter().max_by_key(|listener| listener.waiting)?;
     let alone = listeners
         .iter()
@@ -85,13 +66,13 @@ fn fullest(listeners: &[Listener]) -> Option<Listener> {
 }
 
 /// The listener that takes connections to the address: one bound to just that goes before a wildcard.
-fn taker(listeners: &[Listener], addr: SocketAddr) -> Option<Listener> {
+fn taker(listeners: &[ListenRow], addr: SocketAddr) -> Option<ListenRow> {
     let takes = || {
         listeners
             .iter()
-            .filter(|listener| covers(listener.at, addr))
+            .filter(|listener| covers(listener.addr, addr))
     };
-    let exact = takes().find(|listener| canonical(listener.at.ip()) == canonical(addr.ip()));
+    let exact = takes().find(|listener| canonical(listener.addr.ip()) == canonical(addr.ip()));
     exact.or_else(|| takes().next()).copied()
 }
 
@@ -104,21 +85,6 @@ fn listen_overflows(netstat: &str) -> Option<u64> {
         .zip(values.split_ascii_whitespace())
         .find(|(name, _)| *name == "ListenOverflows")
         .and_then(|(_, value)| value.parse().ok())
-}
-
-/// The listening socket of a row, if it is one: the kernel shows the length of the accept queue in the
-/// place of received bytes (`get_tcp4_sock` of net/ipv4/tcp_ipv4.c).
-fn listener(row: &str) -> Option<Listener> {
-    const LISTEN: &str = "0A";
-    let mut fields = row.split_ascii_whitespace().skip(1);
-    let at = parse_addr(fields.next()?)?;
-    let _remote = fields.next()?;
-    if fields.next()? != LISTEN {
-        return None;
-    }
-    let (_, received) = fields.next()?.split_once(':')?;
-    let waiting = u32::from_str_radix(received, 16).ok()?;
-    Some(Listener { at, waiting })
 }
 
 #[cfg(test)]
@@ -134,22 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_of_a_listener() {
-        let row =
-            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000 0 0 42 1";
-        let want = Listener {
-            at: ([127, 0, 0, 1], 8080).into(),
-            waiting: 3,
-        };
-        assert_eq!(listener(row), Some(want));
-        assert_eq!(listener(&row.replace("0A", "01")), None);
-        assert_eq!(listener("sl local_address"), None);
-    }
-
-    #[test]
     fn only_the_longest_queue_was_full() {
-        let one = |at: &str, waiting| Listener {
-            at: at.parse().unwrap(),
+        let one = |addr: &str, waiting| ListenRow {
+            inode: 1,
+            addr: addr.parse().unwrap(),
             waiting,
         };
         let listeners = [
@@ -158,13 +112,14 @@ mod tests {
             one("10.0.0.6:81", 0),
         ];
         let full = fullest(&listeners).unwrap();
-        assert_eq!(full.at, "10.0.0.5:80".parse().unwrap());
+        assert_eq!(full.addr, "10.0.0.5:80".parse().unwrap());
         for (addr, at) in [
             ("10.0.0.5:80", Some("10.0.0.5:80")),
             ("10.0.0.9:80", Some("0.0.0.0:80")),
             ("10.0.0.9:81", None),
         ] {
-            let taker = taker(&listeners, addr.parse().unwrap()).map(|taker| taker.at.to_string());
+            let taker =
+                taker(&listeners, addr.parse().unwrap()).map(|taker| taker.addr.to_string());
             assert_eq!(taker.as_deref(), at, "{addr}");
         }
         assert_eq!(

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tracer_ebpf::{Cause, flags};
 
-use crate::diagnose::{AttemptFacts, End, Phase, Progress};
+use crate::diagnose::{AttemptFacts, End, Phase, Progress, TlsAnswer};
 use crate::event::Exchange;
 use crate::http::{self, Completeness, ContentLength, Response};
 
@@ -36,7 +36,8 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         exchange.response_bytes,
         exchange.has(flags::HEAD_REQUEST),
     );
-    let progress = match progress(&exchange) {
+    let tls_answer = tls::answer(&exchange);
+    let progress = match progress_with(&exchange, tls_answer.as_ref()) {
         Progress::Opaque | Progress::Body { .. } if response.bad_chunk.is_some() => {
             Progress::BadChunks {
                 received: exchange.response_bytes - head_len(&response),
@@ -50,7 +51,6 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         let name = reasons.get(&number?)?;
         Some(name.trim_start_matches("SK_RST_REASON_").to_owned())
     };
-    let tls_answer = tls::answer(&exchange);
     // Thousands of these may wait; the heads are the bulk of them.
     exchange.request_head = Vec::new();
     exchange.response_head = Vec::new();
@@ -130,10 +130,15 @@ fn is_unanswered_over_tls(facts: &AttemptFacts) -> bool {
 
 /// How much of its response an exchange has, on either side of the proxy.
 pub(super) fn progress(exchange: &Exchange) -> Progress {
+    progress_with(exchange, tls::answer(exchange).as_ref())
+}
+
+/// The same where it is known what came over TLS.
+fn progress_with(exchange: &Exchange, tls_answer: Option<&TlsAnswer>) -> Progress {
     if exchange.response_bytes == 0 {
         return Progress::Nothing;
     }
-    if tls::answer(exchange).is_some_and(|answer| answer.other == 0) {
+    if tls_answer.is_some_and(|answer| answer.other == 0) {
         return Progress::Nothing;
     }
     if exchange.has(flags::OPAQUE | flags::TLS | flags::TUNNEL) || exchange.response_head.is_empty()

@@ -108,27 +108,31 @@ impl Locals {
     /// Adds what is known of the backend's side to an attempt.
     pub(super) fn attach(&self, attempt: &mut AttemptFacts) {
         let x = &attempt.exchange;
-        let end = attempt.end_ns();
         attempt.peer_local = self.pids.contains_key(&x.remote);
         attempt.peer = self
             .halves
             .get(&(x.remote, x.local))
             .filter(|half| half.time_ns.saturating_add(HALF_AGE_NS) >= attempt.start_ns())
             .map(|half| half.half.clone());
-        attempt.process_end = self.process_end(attempt, end);
+        attempt.process_end = self.process_end(attempt);
     }
 
     /// The same where the record is the backend's own and so names its process.
     pub(super) fn attach_process_end(&self, attempt: &mut AttemptFacts) {
+        attempt.process_end = self.end_of(attempt.exchange.pid, attempt);
+    }
+
+    /// The end of that process, if it ended the attempt's connection.
+    fn end_of(&self, pid: u32, attempt: &AttemptFacts) -> Option<ProcessEnd> {
         let end = attempt.end_ns();
-        let pid = attempt.exchange.pid;
         let found = self.ends.iter().rev().find(|ended| {
             ended.pid == pid && attempt.backend_ended_first() && is_within(ended, end, TEARDOWN_NS)
         });
-        attempt.process_end = found.copied();
+        found.copied()
     }
 
-    fn process_end(&self, attempt: &AttemptFacts, end: MonoNs) -> Option<ProcessEnd> {
+    fn process_end(&self, attempt: &AttemptFacts) -> Option<ProcessEnd> {
+        let end = attempt.end_ns();
         let owners = self.pids.get(&attempt.exchange.remote)?;
         let within = |ended: &ProcessEnd, ns: u64| is_within(ended, end, ns);
         let mut ends = self.ends.iter().rev();
@@ -142,9 +146,7 @@ impl Locals {
                     all_gone && owners.contains(&ended.pid) && within(ended, REFUSED_NS)
                 })
             }
-            (Some(half), _) if half.pid != 0 => ends.find(|ended| {
-                ended.pid == half.pid && attempt.backend_ended_first() && within(ended, TEARDOWN_NS)
-            }),
+            (Some(half), _) if half.pid != 0 => return self.end_of(half.pid, attempt),
             _ => ends.find(|ended| {
                 owners.contains(&ended.pid)
                     && attempt.backend_ended_first()
@@ -170,16 +172,17 @@ fn is_within(ended: &ProcessEnd, moment: MonoNs, ns: u64) -> bool {
 
 /// What a backend's record says of its half.
 pub(super) fn peer_half(x: &Exchange, reasons: &Reasons) -> PeerHalf {
+    let late_request = mirror::is_late(x);
     PeerHalf {
         pid: x.pid,
         unread: x.socket.unread,
-        request_read: was_read(x) && !mirror::is_late(x),
+        request_read: was_read(x) && !late_request,
         closed_ns: x.times.closed,
         reset_reason: x
             .reset_sent_reason
             .and_then(|number| reasons.get(&number))
             .map(|name| name.trim_start_matches("SK_RST_REASON_").to_owned()),
-        late_request: mirror::is_late(x),
+        late_request,
         unheard: x
             .retransmitted
             .filter(|_| x.socket.unacked.is_some_and(|unacked| unacked > 0)),

@@ -8,7 +8,7 @@ mod wire;
 
 use bytes::Buf;
 use thiserror::Error;
-use tracer_ebpf::{Kind, RecordHeader, process};
+use tracer_ebpf::{Kind, ProcessRecord, RecordHeader, process};
 
 use crate::event::{KernelEvent, ProcessEvent};
 
@@ -60,13 +60,7 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent, DecodeError> {
 }
 
 fn process_event(header: RecordHeader, mut body: &[u8]) -> Result<ProcessEvent, DecodeError> {
-    let need = size_of::<tracer_ebpf::ProcessRecord>() - size_of::<RecordHeader>();
-    if body.len() < need {
-        return Err(DecodeError::Short {
-            have: body.len(),
-            need,
-        });
-    }
+    wire::need(body, size_of::<ProcessRecord>() - size_of::<RecordHeader>())?;
     let pid = body.get_u32_ne();
     let parent = body.get_u32_ne();
     let port = body.get_u16_ne();

@@ -5,21 +5,11 @@ use tracer_ebpf::{BackendRecord, DNS_MAX, DnsRecord, RecordHeader};
 
 use super::DecodeError;
 use super::exchange::address;
+use super::wire::need;
 use crate::event::{DnsMessage, SeenBackend};
 
-fn need(body: &[u8], record: usize) -> Result<(), DecodeError> {
-    let need = record - size_of::<RecordHeader>();
-    if body.len() < need {
-        return Err(DecodeError::Short {
-            have: body.len(),
-            need,
-        });
-    }
-    Ok(())
-}
-
 pub(super) fn backend(mut body: &[u8]) -> Result<SeenBackend, DecodeError> {
-    need(body, size_of::<BackendRecord>())?;
+    need(body, size_of::<BackendRecord>() - size_of::<RecordHeader>())?;
     let mut addr = [0; 16];
     body.copy_to_slice(&mut addr);
     let family = body.get_u16_ne();
@@ -31,7 +21,7 @@ pub(super) fn backend(mut body: &[u8]) -> Result<SeenBackend, DecodeError> {
 }
 
 pub(super) fn dns(header: RecordHeader, mut body: &[u8]) -> Result<DnsMessage, DecodeError> {
-    need(body, size_of::<DnsRecord>())?;
+    need(body, size_of::<DnsRecord>() - size_of::<RecordHeader>())?;
     let pid = body.get_u32_ne();
     let tid = body.get_u32_ne();
     let message_len = body.get_u32_ne();

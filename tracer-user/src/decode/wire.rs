@@ -5,7 +5,8 @@ use tracer_ebpf::{ConnKey, ConnState, RecordHeader, SocketFacts};
 
 use super::DecodeError;
 
-fn need(rest: &[u8], need: usize) -> Result<(), DecodeError> {
+/// Are there so many bytes?
+pub(super) fn need(rest: &[u8], need: usize) -> Result<(), DecodeError> {
     if rest.len() < need {
         return Err(DecodeError::Short {
             have: rest.len(),

@@ -1,8 +1,8 @@
 //! Words about TLS handshakes, shared by their rules.
 
-use super::evidence::{self, Fact};
+use super::evidence::{self, Fact, NEVER_SENT};
 use super::facts::{AttemptFacts, End, FirstBytes, TlsFacts};
-use super::words;
+use super::{Context, Finding, words};
 use crate::case::{EndedBy, How};
 use crate::tls::version_name;
 
@@ -24,6 +24,57 @@ pub(super) fn ending(attempt: &AttemptFacts) -> (EndedBy, How) {
         Some((End::Proxy, _)) => (EndedBy::Proxy, How::Unknown),
         None => (EndedBy::Unknown, How::Unknown),
     }
+}
+
+/// The backend ended the connection first, in this manner, and nothing in the clear says why: neither an
+/// alert nor plain text. `did`: what it did to the connection, in words.
+pub(super) fn ended_without_a_word(
+    context: &Context<'_>,
+    end: End,
+    how: How,
+    did: &str,
+) -> Option<Finding> {
+    let attempt = context.attempt?;
+    let tls = of(attempt)?;
+    let (first, at) = attempt.first_end()?;
+    if first != end
+        || tls.error_received().is_some()
+        || matches!(tls.first, Some(FirstBytes::Plain(_)))
+    {
+        return None;
+    }
+    let mut facts = facts(attempt, tls);
+    facts.extend(hidden(tls));
+    Some(Finding {
+        ended_by: EndedBy::Backend,
+        how,
+        what: format!(
+            "{} {did} within the TLS handshake, {}, {}",
+            attempt.exchange.remote,
+            after_hello(attempt, at),
+            came(tls)
+        ),
+        delivery: NEVER_SENT.to_owned(),
+        facts,
+    })
+}
+
+/// What came before the end.
+fn came(tls: &TlsFacts) -> String {
+    match tls.received {
+        0 => "without a byte of an answer".to_owned(),
+        received => format!("after {} of its part", words::bytes(received)),
+    }
+}
+
+/// In TLS 1.3 alerts behind the ServerHello are encrypted.
+fn hidden(tls: &TlsFacts) -> Option<Fact> {
+    (tls.chosen == Some(crate::tls::TLS_1_3)).then(|| {
+        Fact::new(
+            "alerts-hidden",
+            "TLS 1.3 encrypts what follows the ServerHello: an alert of the backend may be among it",
+        )
+    })
 }
 
 /// What both sides said in the clear.

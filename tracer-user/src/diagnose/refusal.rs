@@ -1,7 +1,8 @@
 //! A response that the proxy would not have: it had bytes of it, and ended the matter itself.
 
+use super::evidence::{self, Fact};
 use super::facts::{AttemptFacts, End};
-use super::{Context, words};
+use super::{Context, Finding, words};
 use crate::case::SeenFrom;
 use crate::case::{EndedBy, How, Outcome};
 use crate::event::MonoNs;
@@ -31,6 +32,24 @@ impl Refusal {
                 format!("the proxy closed the connection {after} after the last byte it read")
             }
             _ => format!("the proxy gave the response up {after} after the last byte it read"),
+        }
+    }
+
+    /// The finding of a rule that knows what the proxy disliked: `fault` is the evidence of it.
+    pub(super) fn finding(&self, attempt: &AttemptFacts, fault: Fact, what: String) -> Finding {
+        let mut facts = vec![
+            fault,
+            Fact::new("refused", self.text()),
+            evidence::first_end(attempt),
+        ];
+        facts.extend(evidence::our_reset(attempt));
+        facts.extend(evidence::unread(attempt));
+        Finding {
+            ended_by: self.ended_by,
+            how: self.how,
+            what,
+            delivery: evidence::delivery(attempt),
+            facts,
         }
     }
 }

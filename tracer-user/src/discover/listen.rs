@@ -18,6 +18,17 @@ pub struct Listener {
     pub addr: SocketAddr,
 }
 
+/// A listening socket of a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenRow {
+    /// Inode number of its file.
+    pub inode: u64,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Connections that wait to be accepted.
+    pub waiting: u32,
+}
+
 /// State number in `/proc/net/tcp`, hexadecimal (`include/net/tcp_states.h`).
 const LISTEN: &str = "0A";
 const NEW_SYN_RECV: &str = "0C";
@@ -81,18 +92,24 @@ pub fn socket_inodes(root: &Path, pid: u32) -> Vec<u64> {
 
 /// Listening sockets of the network namespace that `pid` lives in, by inode.
 pub(super) fn listening_sockets(root: &Path, pid: u32) -> HashMap<u64, SocketAddr> {
+    listening_rows(root, pid)
+        .map(|row| (row.inode, row.addr))
+        .collect()
+}
+
+/// Listening sockets of the network namespace that `pid` lives in.
+pub fn listening_rows(root: &Path, pid: u32) -> impl Iterator<Item = ListenRow> {
     let net = root.join(pid.to_string()).join("net");
     ["tcp", "tcp6"]
         .iter()
-        .filter_map(|file| File::open(net.join(file)).ok())
+        .filter_map(move |file| File::open(net.join(file)).ok())
         .flat_map(|file| parse_table(BufReader::new(file)))
-        .collect()
 }
 
 /// The listening rows of `/proc/net/tcp`. The kernel writes all of them before the first connection
 /// (`tcp_seq_start` in `net/ipv4/tcp_ipv4.c`), so reading stops there: a busy proxy has a hundred
 /// thousand connections and a dozen listeners.
-fn parse_table(table: impl BufRead) -> Vec<(u64, SocketAddr)> {
+fn parse_table(table: impl BufRead) -> Vec<ListenRow> {
     table
         .lines()
         .skip(1)
@@ -107,17 +124,25 @@ fn parse_table(table: impl BufRead) -> Vec<(u64, SocketAddr)> {
         .collect()
 }
 
-/// `sl local remote state queues timer retransmits uid timeout inode …`
-fn parse_row(line: &str) -> Option<(u64, SocketAddr)> {
+/// `sl local remote state queues timer retransmits uid timeout inode …`. Of a listener the kernel shows
+/// the length of the accept queue in the place of received bytes (`get_tcp4_sock` of
+/// `net/ipv4/tcp_ipv4.c`).
+fn parse_row(line: &str) -> Option<ListenRow> {
     let mut fields = line.split_ascii_whitespace();
-    let local = parse_addr(fields.nth(1)?)?;
-    let inode = fields.nth(7)?.parse().ok()?;
-    Some((inode, local))
+    let addr = parse_addr(fields.nth(1)?)?;
+    let (_, received) = fields.nth(2)?.split_once(':')?;
+    let waiting = u32::from_str_radix(received, 16).ok()?;
+    let inode = fields.nth(4)?.parse().ok()?;
+    Some(ListenRow {
+        inode,
+        addr,
+        waiting,
+    })
 }
 
 /// `0100007F:1F90`: the address as the 32-bit words of the machine's byte order, the port as a
 /// number.
-pub fn parse_addr(text: &str) -> Option<SocketAddr> {
+pub(super) fn parse_addr(text: &str) -> Option<SocketAddr> {
     let (addr, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |at: usize| u32::from_str_radix(addr.get(at..at + 8)?, 16).ok();
@@ -192,10 +217,26 @@ mod tests {
         .concat();
         let inodes: Vec<u64> = parse_table(text.as_bytes())
             .iter()
-            .map(|row| row.0)
+            .map(|row| row.inode)
             .collect();
         assert_eq!(inodes, [100, 102]);
         assert!(parse_table(&b""[..]).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_queue_of_a_listener() {
+        let row =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000 0 0 42 1";
+        let read = |row: &str| parse_table(format!("{HEAD}{row}\n").as_bytes());
+        let want = ListenRow {
+            inode: 42,
+            addr: ([127, 0, 0, 1], 8080).into(),
+            waiting: 3,
+        };
+        assert_eq!(read(row), [want]);
+        assert!(read(&row.replace("0A", "01")).is_empty());
+        assert!(read("sl local_address").is_empty());
     }
 
     #[test]

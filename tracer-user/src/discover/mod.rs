@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::event::ProxyKind;
 
 pub use classify::{KNOWN_KINDS, classify, kind_of_name};
-pub use listen::{Listener, listening_ports, parse_addr, socket_inodes};
+pub use listen::{ListenRow, Listener, listening_ports, listening_rows, socket_inodes};
 pub use local::{LocalListener, covers, established_remotes, local_listener};
 pub use process::{exe_path, netns, program_name};
 

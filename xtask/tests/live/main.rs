@@ -11,6 +11,7 @@ mod logs;
 mod numbers;
 mod processes;
 mod proxies;
+mod silence;
 mod story;
 mod volume;
 

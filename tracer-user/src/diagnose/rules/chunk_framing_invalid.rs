@@ -1,6 +1,6 @@
 //! A chunk-size line that is none.
 
-use crate::diagnose::evidence::{self, Fact};
+use crate::diagnose::evidence::Fact;
 use crate::diagnose::refusal::refusal;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, words};
 
@@ -61,30 +61,19 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let offset = attempt.response.bad_chunk?;
     let refusal = refusal(context)?;
     let x = &attempt.exchange;
-    let mut facts = vec![
-        Fact::new(
-            "bad-chunk",
-            format!(
-                "byte {offset} of the response is not the chunk-size line, or the end of a chunk, that must stand there"
-            ),
+    let fact = Fact::new(
+        "bad-chunk",
+        format!(
+            "byte {offset} of the response is not the chunk-size line, or the end of a chunk, that must stand there"
         ),
-        Fact::new("refused", refusal.text()),
-        evidence::first_end(attempt),
-    ];
-    facts.extend(evidence::our_reset(attempt));
-    facts.extend(evidence::unread(attempt));
-    Some(Finding {
-        ended_by: refusal.ended_by,
-        how: refusal.how,
-        what: format!(
-            "{} gave up the chunked body of {} after {}: the framing is broken at byte {offset}",
-            context.case.proxy,
-            x.remote,
-            words::bytes(x.response_bytes)
-        ),
-        delivery: evidence::delivery(attempt),
-        facts,
-    })
+    );
+    let what = format!(
+        "{} gave up the chunked body of {} after {}: the framing is broken at byte {offset}",
+        context.case.proxy,
+        x.remote,
+        words::bytes(x.response_bytes)
+    );
+    Some(refusal.finding(attempt, fact, what))
 }
 
 #[cfg(test)]

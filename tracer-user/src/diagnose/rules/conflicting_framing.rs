@@ -1,7 +1,7 @@
 //! The response head says two things about the body's length.
 
 use crate::case::EndedBy;
-use crate::diagnose::evidence::{self, Fact};
+use crate::diagnose::evidence::Fact;
 use crate::diagnose::refusal::refusal;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
 use crate::event::ProxyKind;
@@ -87,30 +87,19 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     let refusal = refusal(context)?;
     let x = &attempt.exchange;
     let what = describe(fault);
-    let mut facts = vec![
-        Fact::new("framing-conflict", format!("the response head has {what}")),
-        Fact::new("refused", refusal.text()),
-        evidence::first_end(attempt),
-    ];
-    facts.extend(evidence::our_reset(attempt));
-    facts.extend(evidence::unread(attempt));
-    Some(Finding {
-        ended_by: refusal.ended_by,
-        how: refusal.how,
-        what: match refusal.ended_by {
-            // The proxy believed one of the two, and the backend the other.
-            EndedBy::Backend => format!(
-                "{} ended its response before {} had all that it waited for: the head has {what}",
-                x.remote, context.case.proxy
-            ),
-            _ => format!(
-                "{} refused the response of {}: its head has {what}",
-                context.case.proxy, x.remote
-            ),
-        },
-        delivery: evidence::delivery(attempt),
-        facts,
-    })
+    let fact = Fact::new("framing-conflict", format!("the response head has {what}"));
+    let what = match refusal.ended_by {
+        // The proxy believed one of the two, and the backend the other.
+        EndedBy::Backend => format!(
+            "{} ended its response before {} had all that it waited for: the head has {what}",
+            x.remote, context.case.proxy
+        ),
+        _ => format!(
+            "{} refused the response of {}: its head has {what}",
+            context.case.proxy, x.remote
+        ),
+    };
+    Some(refusal.finding(attempt, fact, what))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::flags;
 
-use crate::diagnose::evidence::{self, Fact};
+use crate::diagnose::evidence::Fact;
 use crate::diagnose::refusal::refusal;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule};
 use crate::http::{Fault, FaultKind, First};
@@ -97,23 +97,14 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         (None, _) => return None,
     };
     let refusal = refusal(context)?;
-    let mut facts = vec![
+    Some(refusal.finding(
+        attempt,
         Fact::new("malformed-head", format!("the response has {what}")),
-        Fact::new("refused", refusal.text()),
-        evidence::first_end(attempt),
-    ];
-    facts.extend(evidence::our_reset(attempt));
-    facts.extend(evidence::unread(attempt));
-    Some(Finding {
-        ended_by: refusal.ended_by,
-        how: refusal.how,
-        what: format!(
+        format!(
             "{} refused the response of {}: it has {what}",
             context.case.proxy, x.remote
         ),
-        delivery: evidence::delivery(attempt),
-        facts,
-    })
+    ))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The backend closed within the TLS handshake.
 
-use crate::case::{EndedBy, How};
-use crate::diagnose::evidence::{Fact, NEVER_SENT};
-use crate::diagnose::facts::{End, FirstBytes, TlsFacts};
-use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake, words};
+use crate::case::How;
+use crate::diagnose::facts::End;
+use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake};
 
 pub(super) const RULE: Rule = Rule {
     id: "tls-peer-closed",
@@ -92,56 +91,15 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn decide(context: &Context<'_>) -> Option<Finding> {
-    let attempt = context.attempt?;
-    let tls = handshake::of(attempt)?;
-    let (End::PeerFin, at) = attempt.first_end()? else {
-        return None;
-    };
-    if !is_silent_about_why(tls) {
-        return None;
-    }
-    let mut facts = handshake::facts(attempt, tls);
-    facts.extend(hidden(tls));
-    Some(Finding {
-        ended_by: EndedBy::Backend,
-        how: How::Fin,
-        what: format!(
-            "{} closed the connection (FIN) within the TLS handshake, {}, {}",
-            attempt.exchange.remote,
-            handshake::after_hello(attempt, at),
-            came(tls)
-        ),
-        delivery: NEVER_SENT.to_owned(),
-        facts,
-    })
-}
-
-/// Neither an alert nor plain text says why.
-pub(super) fn is_silent_about_why(tls: &TlsFacts) -> bool {
-    tls.error_received().is_none() && !matches!(tls.first, Some(FirstBytes::Plain(_)))
-}
-
-/// What came before the end.
-pub(super) fn came(tls: &TlsFacts) -> String {
-    match tls.received {
-        0 => "without a byte of an answer".to_owned(),
-        received => format!("after {} of its part", words::bytes(received)),
-    }
-}
-
-/// In TLS 1.3 alerts behind the ServerHello are encrypted.
-pub(super) fn hidden(tls: &TlsFacts) -> Option<Fact> {
-    (tls.chosen == Some(crate::tls::TLS_1_3)).then(|| {
-        Fact::new(
-            "alerts-hidden",
-            "TLS 1.3 encrypts what follows the ServerHello: an alert of the backend may be among it",
-        )
-    })
+    let did = "closed the connection (FIN)";
+    handshake::ended_without_a_word(context, End::PeerFin, How::Fin, did)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::EndedBy;
+    use crate::diagnose::FirstBytes;
     use crate::diagnose::testing::{AttemptBuilder, expect};
 
     #[test]

@@ -1,8 +1,6 @@
 //! The backend reset the connection within the TLS handshake.
 
-use super::tls_peer_closed::{came, hidden, is_silent_about_why};
-use crate::case::{EndedBy, How};
-use crate::diagnose::evidence::NEVER_SENT;
+use crate::case::How;
 use crate::diagnose::facts::End;
 use crate::diagnose::{Advice, Confusion, Context, Finding, Rule, handshake};
 
@@ -82,33 +80,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn decide(context: &Context<'_>) -> Option<Finding> {
-    let attempt = context.attempt?;
-    let tls = handshake::of(attempt)?;
-    let (End::PeerReset, at) = attempt.first_end()? else {
-        return None;
-    };
-    if !is_silent_about_why(tls) {
-        return None;
-    }
-    let mut facts = handshake::facts(attempt, tls);
-    facts.extend(hidden(tls));
-    Some(Finding {
-        ended_by: EndedBy::Backend,
-        how: How::Reset,
-        what: format!(
-            "{} reset the connection (RST) within the TLS handshake, {}, {}",
-            attempt.exchange.remote,
-            handshake::after_hello(attempt, at),
-            came(tls)
-        ),
-        delivery: NEVER_SENT.to_owned(),
-        facts,
-    })
+    let did = "reset the connection (RST)";
+    handshake::ended_without_a_word(context, End::PeerReset, How::Reset, did)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::EndedBy;
     use crate::diagnose::testing::{AttemptBuilder, expect};
 
     #[test]

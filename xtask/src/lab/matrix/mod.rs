@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -236,24 +237,14 @@ fn run_controls(
         let mine = kinds.iter().filter(|kind| control.kinds.contains(kind));
         mine.count()
     });
-    let mut progress = Progress::new("kinds of healthy traffic", total.sum());
+    let progress = Progress::new("kinds of healthy traffic", total.sum());
     std::thread::scope(|scope| {
         let workers: Vec<_> = kinds
             .iter()
             .map(|kind| scope.spawn(|| of_kind(*kind)))
             .collect();
-        while workers.iter().any(|worker| !worker.is_finished()) {
-            progress.show(done.lock().unwrap_or_else(PoisonError::into_inner).len());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        progress.end();
-        for worker in workers {
-            match worker.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a worker of the lab panicked"),
-            }
-        }
-        Ok(())
+        let count = || done.lock().unwrap_or_else(PoisonError::into_inner).len();
+        await_all(workers, progress, count)
     })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
@@ -371,21 +362,30 @@ fn perform_all(world: &World, trials: Vec<Trial>, seed: u64, stop: &Stop) -> Res
                 workers.push(scope.spawn(|| work(queue)));
             }
         }
-        let mut progress = Progress::new("trials", total);
-        while workers.iter().any(|worker| !worker.is_finished()) {
-            progress.show(count.load(Ordering::Relaxed));
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        progress.end();
-        for worker in workers {
-            match worker.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a worker of the lab panicked"),
-            }
-        }
-        Ok(())
+        let progress = Progress::new("trials", total);
+        await_all(workers, progress, || count.load(Ordering::Relaxed))
     })?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Shows how many are done until all workers have ended; gives the error of the first that had one.
+fn await_all(
+    workers: Vec<ScopedJoinHandle<'_, Result<()>>>,
+    mut progress: Progress,
+    done: impl Fn() -> usize,
+) -> Result<()> {
+    while workers.iter().any(|worker| !worker.is_finished()) {
+        progress.show(done());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    progress.end();
+    for worker in workers {
+        match worker.join() {
+            Ok(result) => result?,
+            Err(_) => bail!("a worker of the lab panicked"),
+        }
+    }
+    Ok(())
 }
 
 /// Compares, counts, and writes down what was not right.

@@ -264,6 +264,7 @@ impl World {
                 workers,
                 connect_ms: CONNECT_MS,
                 response_ms: RESPONSE_MS,
+                ..Options::default()
             };
             let directory = directory.to_path_buf();
             let proxy =

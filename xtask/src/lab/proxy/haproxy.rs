@@ -16,11 +16,13 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
         false => "tune.bufsize 131072\n  ",
     };
     let mut text = format!(
-        "global\n  nbthread {threads}\n  maxconn 4000\n  {buffer}log stdout format raw local0 info\n\
+        // It asks for twice as many descriptors as clients; what the machine gives will do.
+        "global\n  nbthread {threads}\n  maxconn {clients}\n  no strict-limits\n  {buffer}log stdout format raw local0 info\n\
          defaults\n  mode http\n  log global\n  log-format {LOG_FORMAT}\n  \
          timeout client 30s\n  timeout connect {connect}ms\n  timeout server {response}ms\n  \
          retries 0\n",
         threads = options.workers,
+        clients = options.clients,
         connect = options.connect_ms,
         response = options.response_ms,
     );

@@ -139,6 +139,9 @@ pub struct Upstreams {
 pub struct Options {
     /// Worker processes or threads.
     pub workers: usize,
+    /// Client connections that NGINX (each worker) and HAProxy take at most. Envoy has no limit of
+    /// its own that matters here, and each of Apache's costs a thread.
+    pub clients: usize,
     /// Time to connect, ms.
     pub connect_ms: u64,
     /// Time for the response, ms. Apache takes whole seconds and rounds up.
@@ -149,6 +152,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             workers: 1,
+            clients: 4000,
             connect_ms: 300,
             response_ms: 500,
         }

@@ -8,14 +8,16 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
     let up = spec.upstreams;
     let options = spec.options;
     let (connect, response) = (options.connect_ms, options.response_ms);
+    // Those that listen and those to backends count too.
+    let connections = options.clients + 96;
     let mut text = format!(
         r#"user root;
 daemon off;
 worker_processes {workers};
-worker_rlimit_nofile 8192;
+worker_rlimit_nofile {files};
 pid {pid};
 error_log {error} info;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
   log_format lab escape=json '{{"time":"$time_iso8601","msec":"$msec","connection":"$connection",'
     '"remote_addr":"$remote_addr","remote_port":"$remote_port","request":"$request","status":"$status",'
@@ -37,6 +39,9 @@ http {{
   proxy_http_version 1.1;
 "#,
         workers = options.workers,
+        connections = connections,
+        // Not every client has a connection to a backend at the same time.
+        files = connections + 4096,
         pid = spec.path("nginx.pid"),
         error = spec.path("error.log"),
         access = spec.path("access.log"),
