@@ -21,8 +21,10 @@ mod haproxy;
 mod json;
 mod meaning;
 mod nginx;
+pub mod read;
 mod scan;
 mod stamp;
+pub mod survey;
 mod syslog;
 mod traefik;
 
@@ -35,4 +37,4 @@ pub use scan::ParseError;
 pub use stamp::{Assume, Stamp};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
