@@ -10,6 +10,7 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod json;
+pub mod logs;
 mod ndjson;
 mod replay;
 mod reporter;
