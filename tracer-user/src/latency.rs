@@ -56,6 +56,18 @@ pub fn summarise(buckets: &[(u16, u32)]) -> Option<Latency> {
     }
 
     let (min_us, max_us) = (bucket_low_us(first), bucket_high_us(last));
+    of_histogram(&histogram, min_us, max_us)
+}
+
+/// The figures of a histogram whose outer edges are known. `None` when nothing was counted.
+pub(crate) fn of_histogram(
+    histogram: &Histogram<u64>,
+    min_us: u64,
+    max_us: u64,
+) -> Option<Latency> {
+    if histogram.is_empty() {
+        return None;
+    }
     let quantile = |q| histogram.value_at_quantile(q).clamp(min_us, max_us);
     Some(Latency {
         count: histogram.len(),
@@ -65,7 +77,7 @@ pub fn summarise(buckets: &[(u16, u32)]) -> Option<Latency> {
         p99_us: quantile(0.99),
         p999_us: quantile(0.999),
         max_us,
-        hdr_v2: encode(&histogram)?,
+        hdr_v2: encode(histogram)?,
     })
 }
 

@@ -121,6 +121,7 @@ fn the_help_lists_what_this_version_can_do_and_nothing_else() {
         [
             "capture",
             "report",
+            "logs",
             "explain",
             "doctor",
             "completions",
@@ -128,7 +129,7 @@ fn the_help_lists_what_this_version_can_do_and_nothing_else() {
             "help"
         ]
     );
-    for later in ["agent", "live", "export", "logs"] {
+    for later in ["agent", "live", "export"] {
         let ran = run(later);
         assert_eq!(ran.code, Some(2), "{later}");
         assert!(ran.err.contains("unrecognized subcommand"), "{}", ran.err);
@@ -151,6 +152,7 @@ fn wrong_usage_is_2_and_says_what_is_wrong() {
         ("man agent", "hint: there are manual pages for"),
         ("doctor --format html", "possible values: text, json"),
         ("report", "<FILE>"),
+        ("logs", "<FILE|-"),
         ("report /nonexistent.w502", "/nonexistent.w502"),
         ("completions tcsh", "bash"),
     ] {

@@ -1,4 +1,5 @@
 //! Development commands as a library, so that tests can use the lab.
 
+pub mod bench;
 pub mod lab;
 pub mod paths;

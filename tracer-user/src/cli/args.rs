@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use jiff::tz::TimeZone;
 
 use super::values;
 use crate::capture::options::{FailOn, LogOption};
@@ -30,6 +31,7 @@ Examples:
   sudo why502 capture                    trace the proxies found here until Ctrl-C
   sudo why502 capture --duration 30s -w incident.w502
   why502 report incident.w502            the same report again, anywhere
+  why502 logs /var/log/nginx             what the failures in the logs mean
   why502 explain keepalive-race          what a verdict means and what to change
   why502 explain --line 'LOG LINE'       what a line of a proxy's or balancer's log means
 
@@ -51,6 +53,15 @@ pub enum Command {
     ///
     /// Gives the same result as the capture itself did, on any machine and without root.
     Report(ReportArgs),
+
+    /// Read logs of proxies and balancers, and say what their failures mean
+    ///
+    /// Takes logs of NGINX, HAProxy, Envoy, Apache httpd, Caddy, Traefik, BIG-IP and the balancers of
+    /// AWS, Azure and Google Cloud; plain, gzip or Zstandard; mixed as they come. Counts every line,
+    /// explains every failure as far as a log can, and says which causes a log cannot tell apart.
+    /// Needs no root.
+    #[command(after_help = LOGS_EXAMPLES)]
+    Logs(Box<LogsArgs>),
 
     /// List the causes that why502 tells apart, or explain one, or a line of a log
     ///
@@ -275,6 +286,86 @@ pub struct ReportArgs {
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
+}
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  why502 logs /var/log/nginx
+      Every file in the folder and below, rotated and compressed ones included.
+  why502 logs --since 2h --status 502,504 access.log error.log
+      The last two hours, two statuses.
+  why502 logs --since '2026-11-22 07:00' --until '2026-11-22 08:30' --zone Europe/Berlin haproxy.log
+      An incident by the clock of the host that wrote the log.
+  aws s3 cp --recursive s3://BUCKET/AWSLogs/ logs/ && why502 logs logs/
+      The access logs of an Application Load Balancer, as they lie in the bucket.
+  journalctl -u haproxy --since today | why502 logs -
+      Standard input.
+  why502 logs --format '$remote_addr [$time_local] \"$request\" $status $upstream_addr' access.log
+      A log_format of your own, as it stands in nginx.conf.
+  why502 logs --output ndjson access.log | jq -r 'select(.status == 502) | .upstream'
+      Each failure as it is found, for other programs.
+
+Lines that are of no known form are counted, and shown with --unparsed.
+Exit code: 0 it worked, also when there are failures; 2 wrong usage, or a file could not be read
+(the others are reported all the same).";
+
+/// Options of `logs`.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// Log files, folders of them, or - for standard input
+    #[arg(required = true, value_name = "FILE|-", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+
+    /// Form of the lines: auto, the name of a form, or a log_format string of NGINX
+    ///
+    /// auto knows each line by a look at it, so that files and lines may be mixed. The names:
+    /// nginx-error, nginx-json, nginx-access, apache-error, apache-access, combined, haproxy, envoy,
+    /// envoy-json, caddy, traefik, traefik-json, aws-alb, aws-alb-connection, aws-nlb,
+    /// azure-app-gateway, azure-front-door, gcp, big-ip.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "auto",
+        help_heading = "What to read"
+    )]
+    pub format: String,
+
+    /// Leave out lines before this: RFC 3339, '2026-11-22 07:31', 07:31, or 2h for two hours ago
+    #[arg(long, value_name = "TIME", help_heading = "What to read")]
+    pub since: Option<String>,
+
+    /// Leave out lines from this on, in the same forms
+    #[arg(long, value_name = "TIME", help_heading = "What to read")]
+    pub until: Option<String>,
+
+    /// Zone of times that do not name theirs, here and in logs, and of the times in text: +01:00, UTC,
+    /// Europe/Berlin [default: this machine's]
+    #[arg(long, value_name = "ZONE", value_parser = super::moment::zone, help_heading = "What to read", allow_hyphen_values = true)]
+    pub zone: Option<TimeZone>,
+
+    /// Report only failures with these statuses [default: all failures]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=999), help_heading = "What to report")]
+    pub status: Vec<u16>,
+
+    /// Most entries in JSON, most rows of each table in text [default: json 1000, ndjson all, text 10]
+    ///
+    /// What is left out is counted.
+    #[arg(long, value_name = "N", help_heading = "What to report")]
+    pub limit: Option<u64>,
+
+    /// Show the first lines that could not be read, and what was expected where
+    #[arg(long, help_heading = "What to report")]
+    pub unparsed: bool,
+
+    /// Form of the report on standard output
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub output: ReportFormat,
 }
 
 /// Options of `doctor`.

@@ -5,6 +5,8 @@ mod convert;
 pub mod error;
 mod explain;
 mod generate;
+mod logs;
+mod moment;
 pub mod terminal;
 mod values;
 
@@ -36,6 +38,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
         Command::Report(args) => print(|out| report(&args, out))?,
+        Command::Logs(args) => return logs::command(&args),
         Command::Explain(args) => {
             let width = terminal::width(&io::stdout());
             print(|out| explain::command(&args, width, out))?;

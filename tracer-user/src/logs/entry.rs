@@ -223,6 +223,28 @@ pub struct Entry<'a> {
     pub meaning: Option<&'static Meaning>,
 }
 
+/// What is counted of a line that says of no failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Skim {
+    /// As in [`Entry`].
+    pub(super) time: Option<Stamp>,
+    /// As in [`Entry`].
+    pub(super) status: Option<u16>,
+    /// As [`Entry::durations`].
+    pub(super) durations: Durations,
+}
+
+/// Durations whose distribution is shown, µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Durations {
+    /// Connecting to the backend.
+    pub(super) connect_us: Option<u64>,
+    /// To the head of its response.
+    pub(super) header_us: Option<u64>,
+    /// The whole request.
+    pub(super) total_us: Option<u64>,
+}
+
 impl<'a> Entry<'a> {
     /// Takes method, target and protocol from a request line.
     pub(super) fn set_request_line(&mut self, line: Text<'a>) {
@@ -244,6 +266,22 @@ impl<'a> Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Its durations. Of several tries, those of the last one.
+    pub(super) fn durations(&self) -> Durations {
+        let last = self.attempts.last();
+        Durations {
+            connect_us: self
+                .timers
+                .connect_us
+                .or_else(|| last.and_then(|last| last.connect_us)),
+            header_us: self
+                .timers
+                .header_us
+                .or_else(|| last.and_then(|last| last.header_us)),
+            total_us: self.timers.total_us,
+        }
+    }
+
     /// A line of which nothing is known yet but who wrote it and what it is about.
     pub fn new(system: System, kind: Kind) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::entry::{Entry, System};
+use super::entry::{Entry, Skim, System};
 use super::nginx::LogFormat;
 use super::scan::ParseError;
 use super::stamp::Assume;
@@ -108,6 +108,15 @@ impl Format {
         match self {
             Self::NginxCustom(format) => format.text(),
             named => named.name(),
+        }
+    }
+
+    /// The short way for healthy lines, which are nearly all of an access log: what is counted of one,
+    /// without its texts. `None` says only that the line has to be [parsed](Self::parse).
+    pub(super) fn skim(&self, line: &[u8]) -> Option<Skim> {
+        match self {
+            Self::AwsAlb => aws::alb::skim(line),
+            _ => None,
         }
     }
 

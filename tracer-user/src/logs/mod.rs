@@ -26,9 +26,11 @@ mod json;
 mod meaning;
 mod myths;
 mod nginx;
+pub mod read;
 mod redact;
 mod scan;
 mod stamp;
+pub mod survey;
 mod syslog;
 mod traefik;
 
@@ -46,4 +48,4 @@ pub use stamp::{Assume, Stamp};
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

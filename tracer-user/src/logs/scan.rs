@@ -1,7 +1,5 @@
 //! Reads a line from its beginning to its end, and knows where it stopped understanding.
 
-use std::borrow::Cow;
-
 use super::entry::Text;
 
 /// A line that does not have the form it should have.
@@ -185,14 +183,6 @@ pub(super) fn unhex(digit: u8) -> Option<u8> {
     char::from(digit)
         .to_digit(16)
         .and_then(|value| u8::try_from(value).ok())
-}
-
-/// Text whose lifetime is that of the line, where it could be borrowed.
-pub(super) fn unescaped<'a>(bytes: &'a [u8], unescape: impl FnOnce(&str) -> String) -> Text<'a> {
-    match text(bytes) {
-        Cow::Borrowed(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-        escaped => Cow::Owned(unescape(&escaped)),
-    }
 }
 
 #[cfg(test)]

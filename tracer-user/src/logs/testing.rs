@@ -8,7 +8,7 @@ use super::stamp::Assume;
 pub(super) const MORNING_NS: i64 = 1_795_305_600_000_000_000;
 
 /// Read at noon of that day, in a place that keeps UTC.
-pub(super) fn assume() -> Assume {
+pub(crate) fn assume() -> Assume {
     Assume::offset(0, MORNING_NS + 12 * 3_600_000_000_000)
 }
 

@@ -11,6 +11,7 @@ mod document;
 pub(crate) mod fixture;
 mod json;
 mod log_document;
+pub mod logs;
 mod ndjson;
 mod replay;
 mod reporter;

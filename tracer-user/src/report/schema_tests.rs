@@ -17,7 +17,7 @@ const DOCUMENT: &str = include_str!(concat!(
 ));
 
 /// The published schema lets fields be added; here every object with described fields is closed.
-fn strict_schema() -> Value {
+fn strict(schema: &str) -> Value {
     fn close(value: &mut Value) {
         match value {
             Value::Object(object) => {
@@ -32,13 +32,14 @@ fn strict_schema() -> Value {
             _ => {}
         }
     }
-    let mut schema = serde_json::from_str(SCHEMA).unwrap();
+    let mut schema = serde_json::from_str(schema).unwrap();
     close(&mut schema);
     schema
 }
 
-fn validator(part: &str) -> Validator {
-    let mut schema = strict_schema();
+/// A strict reader of a schema, or of one of its definitions.
+pub(super) fn closed(schema: &str, part: &str) -> Validator {
+    let mut schema = strict(schema);
     if !part.is_empty() {
         let defs = schema["$defs"].take();
         schema = json!({
@@ -50,12 +51,35 @@ fn validator(part: &str) -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-fn check(validator: &Validator, value: &Value) {
+fn validator(part: &str) -> Validator {
+    closed(SCHEMA, part)
+}
+
+pub(super) fn check(validator: &Validator, value: &Value) {
     let errors: Vec<String> = validator
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert!(errors.is_empty(), "{errors:#?}\n{value:#}");
+}
+
+/// Names of all fields that a schema describes.
+pub(super) fn names(schema: &str) -> Vec<String> {
+    fn collect(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                if let Some(Value::Object(properties)) = object.get("properties") {
+                    found.extend(properties.keys().cloned());
+                }
+                object.values().for_each(|value| collect(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut described = Vec::new();
+    collect(&strict(schema), &mut described);
+    described
 }
 
 #[test]
@@ -119,26 +143,12 @@ fn what_is_not_described_is_noticed() {
 /// No field of the schema is there for show, and the document for people has them all.
 #[test]
 fn every_described_field_is_written_somewhere() {
-    fn names(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(object) => {
-                if let Some(Value::Object(properties)) = object.get("properties") {
-                    found.extend(properties.keys().cloned());
-                }
-                object.values().for_each(|value| names(value, found));
-            }
-            Value::Array(items) => items.iter().for_each(|value| names(value, found)),
-            _ => {}
-        }
-    }
-    let mut described = Vec::new();
-    names(&strict_schema(), &mut described);
     let mut lines = Vec::new();
     super::ndjson::write_header(&fixture::session().header(), &mut lines).unwrap();
     super::ndjson::write_end(&fixture::document(), &mut lines).unwrap();
     super::json::write(&fixture::document(), &mut lines).unwrap();
     let written = String::from_utf8(lines).unwrap();
-    for name in described {
+    for name in names(SCHEMA) {
         assert!(written.contains(&format!("\"{name}\":")), "{name} unused");
         assert!(
             DOCUMENT.contains(&format!("`{name}`")),

@@ -52,6 +52,20 @@ pub(crate) fn why502(release: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the release binary without its kernel programs: everything but `capture` works.
+pub(crate) fn without_programs() -> anyhow::Result<()> {
+    let mut command = cargo();
+    command
+        .env("WHY502_BPF", "skip")
+        .args(["build", "--release", "--package", "tracer-user"])
+        .args(["--bin", "why502"]);
+    let status = loud(&mut command)?;
+    if !status.success() {
+        bail!("why502 does not build ({status})");
+    }
+    Ok(())
+}
+
 /// The cargo that runs us, at the top of the workspace, with the kernel programs on.
 pub(crate) fn cargo() -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -1,18 +1,18 @@
 //! `cargo xtask lab`: how often why502 is right, measured.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use xtask::lab::demo::Format;
 use xtask::lab::matrix::{self, Options, Stop};
 use xtask::lab::proxy::Kind;
 use xtask::paths;
 
-use super::build;
 use super::setup::{self, Purpose};
+use super::{build, stop};
 
 /// Options of `lab`.
 #[derive(clap::Args)]
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         remote: args.view != ViewArg::Local,
         seed: args.seed.unwrap_or_else(seconds_now),
     };
-    let stop = Stop::new(&TOLD_TO_STOP, watch);
+    let stop = Stop::new(&TOLD_TO_STOP, |told| stop::watch("lab", told));
     let Some(outcome) = matrix::run(&options, &why502, &stop)? else {
         eprintln!("lab: stopped; everything that was started is gone");
         return Ok(ExitCode::from(130));
@@ -120,32 +120,4 @@ fn print(format: Format, outcome: &matrix::Outcome) {
 fn seconds_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map(|since| since.as_secs()).unwrap_or_default()
-}
-
-/// Waits for Ctrl-C or SIGTERM in a thread of its own.
-fn watch(told: &'static AtomicBool) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot wait for Ctrl-C")?;
-    // From here on the signals do not end the process.
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        told.store(true, Ordering::Relaxed);
-        eprintln!("\nlab: stopping");
-    });
-    Ok(())
 }

@@ -1,9 +1,11 @@
 //! One file per command.
 
+mod bench;
 mod build;
 mod demo;
 mod lab;
 mod setup;
+mod stop;
 mod test;
 
 use std::net::SocketAddr;
@@ -29,6 +31,8 @@ pub(crate) enum Command {
         /// Where it listens
         addr: SocketAddr,
     },
+    /// Measure how fast why502 is, against what a person would use otherwise
+    Bench(bench::Args),
     /// Set up, then check and test everything; as root also against real proxies
     Test(test::Args),
 }
@@ -40,6 +44,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::LabBackend { addr } => matrix::backend(addr),
+        Command::Bench(args) => return bench::run(&args),
         Command::Lab(args) => return lab::run(&args),
         Command::Test(args) => test::run(&args),
     };

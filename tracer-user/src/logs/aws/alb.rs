@@ -3,10 +3,10 @@
 //! Fields: <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html>.
 //! New fields are added at the end, so what follows those read here is left alone.
 
-use crate::logs::entry::{Entry, Kind, LogAttempt, System, peer, request_line};
+use crate::logs::entry::{Durations, Entry, Kind, LogAttempt, Skim, System, peer, request_line};
 use crate::logs::meaning::{Blame, Meaning};
-use crate::logs::scan::{ParseError, Scan, known, seconds_as_us, status, text};
-use crate::logs::stamp::rfc3339;
+use crate::logs::scan::{ParseError, Scan, known, number, seconds_as_us, status, text};
+use crate::logs::stamp::{rfc3339, rfc3339_utc};
 
 const TYPES: [&str; 6] = ["http", "https", "h2", "grpcs", "ws", "wss"];
 
@@ -176,9 +176,7 @@ pub(in crate::logs) fn parse(line: &[u8]) -> Result<Entry<'_>, ParseError> {
     read_rest(&mut entry, &mut scan);
 
     entry.timers.header_us = target_us;
-    entry.timers.total_us = [request_us, target_us, response_us]
-        .into_iter()
-        .try_fold(0_u64, |sum, part| sum.checked_add(part?));
+    entry.timers.total_us = total(request_us, target_us, response_us);
     if let Some(name) = known(target) {
         entry.attempts.push(LogAttempt {
             addr: name.parse().ok(),
@@ -190,6 +188,50 @@ pub(in crate::logs) fn parse(line: &[u8]) -> Result<Entry<'_>, ParseError> {
     }
     entry.meaning = meaning(entry.status, target_status, entry.attempts.is_empty());
     Ok(entry)
+}
+
+/// As [`parse`], of lines whose status says of no failure.
+pub(in crate::logs) fn skim(line: &[u8]) -> Option<Skim> {
+    let mut scan = Scan::new(line);
+    let mut word = || scan.word("").ok();
+    let kind = word()?;
+    if !TYPES.iter().any(|name| name.as_bytes() == kind) {
+        return None;
+    }
+    let time = rfc3339_utc(word()?)?;
+    let (_balancer, _client, _target) = (word()?, word()?, word()?);
+    let request_us = seconds_as_us(word()?);
+    let target_us = seconds_as_us(word()?);
+    let response_us = seconds_as_us(word()?);
+    let status = match word()? {
+        [
+            hundreds @ b'1'..=b'4',
+            tens @ b'0'..=b'9',
+            ones @ b'0'..=b'9',
+        ] => [hundreds, tens, ones]
+            .into_iter()
+            .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')),
+        _ => return None,
+    };
+    let (target_status, _received, _sent) = (word()?, word()?, word()?);
+    if meaning(Some(status), number(target_status), false).is_some() {
+        return None;
+    }
+    scan.quoted("").ok()?;
+    Some(Skim {
+        time: Some(time),
+        status: Some(status),
+        durations: Durations {
+            connect_us: None,
+            header_us: target_us,
+            total_us: total(request_us, target_us, response_us),
+        },
+    })
+}
+
+/// The three parts together, if all of them are known.
+fn total(request: Option<u64>, target: Option<u64>, response: Option<u64>) -> Option<u64> {
+    request?.checked_add(target?)?.checked_add(response?)
 }
 
 fn read_request<'a>(entry: &mut Entry<'a>, request: &'a [u8]) {
@@ -298,6 +340,42 @@ mod tests {
             (None, Some(735_000))
         );
         assert_eq!(entry.timers.header_us, Some(734_000));
+    }
+
+    #[test]
+    fn a_skim_agrees_with_the_whole_reading() {
+        let healthy = MADE.replacen("0.000 -1 -1 502 - ", "0.001 0.734 0.002 200 200 ", 1);
+        assert!(skim(healthy.as_bytes()).is_some());
+        let mut skimmed = 0;
+        let mut check = |line: &[u8]| {
+            let Some(skim) = skim(line) else { return };
+            skimmed += 1;
+            let entry = parse(line).unwrap();
+            assert_eq!(entry.meaning, None);
+            assert_eq!(
+                (skim.time, skim.status, skim.durations),
+                (entry.time, entry.status, entry.durations())
+            );
+        };
+        for statuses in [
+            "200 200", "200 502", "101 101", "404 -", "460 -", "463 -", "464 464", "499 -",
+        ] {
+            check(healthy.replacen("200 200", statuses, 1).as_bytes());
+        }
+        for end in 0..healthy.len() {
+            check(&healthy.as_bytes()[..end]);
+        }
+        for at in 0..healthy.len() {
+            for byte in [0, b' ', b'"', b'\\', b'-', b'.', b'5', b'9', 0xff] {
+                let mut line = healthy.clone().into_bytes();
+                line[at] = byte;
+                check(&line);
+            }
+        }
+        assert!(skimmed > 1000, "{skimmed}");
+        for (whole, line) in [("502", MADE), ("too early", &healthy[..100])] {
+            assert_eq!(skim(line.as_bytes()), None, "{whole}");
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@
 use serde_json::Value;
 
 use super::statuses;
-pub(in crate::logs) use super::statuses::MEANINGS;
 use crate::logs::entry::{Entry, Kind, Peer, System, peer};
 use crate::logs::go_error;
 use crate::logs::json::{names, number, object, status, text};

@@ -3,9 +3,9 @@
 
 mod ending;
 mod example;
-mod page;
-mod tables;
-mod words;
+pub(in crate::report) mod page;
+pub(in crate::report) mod tables;
+pub(in crate::report) mod words;
 
 use std::io::{self, Write};
 

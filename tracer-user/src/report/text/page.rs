@@ -9,41 +9,41 @@ const WIDTH_MIN: usize = 60;
 
 /// Text under construction.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::report) struct Page {
     text: String,
     style: Style,
 }
 
 impl Page {
-    pub(super) fn new(style: Style) -> Self {
+    pub(in crate::report) fn new(style: Style) -> Self {
         Self {
             text: String::new(),
             style,
         }
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::report) fn width(&self) -> usize {
         self.style.width.max(WIDTH_MIN)
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(in crate::report) fn finish(self) -> String {
         self.text
     }
 
     /// A blank line.
-    pub(super) fn blank(&mut self) {
+    pub(in crate::report) fn blank(&mut self) {
         self.text.push('\n');
     }
 
     /// A line that leads.
-    pub(super) fn heading(&mut self, text: &str) {
+    pub(in crate::report) fn heading(&mut self, text: &str) {
         for line in wrap(text, self.width(), "", "") {
             self.inked(&line, Ink::new().bold());
         }
     }
 
     /// A heading with a line drawn to the right edge.
-    pub(super) fn rule(&mut self, text: &str) {
+    pub(in crate::report) fn rule(&mut self, text: &str) {
         let mut line = format!("── {text} ");
         let used = line.chars().count();
         line.extend(std::iter::repeat_n('─', self.width().saturating_sub(used)));
@@ -54,12 +54,17 @@ impl Page {
     }
 
     /// Wrapped text; lines after the first are indented as far as `lead` is wide.
-    pub(super) fn paragraph(&mut self, lead: &str, text: &str) {
+    pub(in crate::report) fn paragraph(&mut self, lead: &str, text: &str) {
         self.coloured(lead, text, None);
     }
 
     /// A paragraph in a colour.
-    pub(super) fn coloured(&mut self, lead: &str, text: &str, colour: Option<AnsiColor>) {
+    pub(in crate::report) fn coloured(
+        &mut self,
+        lead: &str,
+        text: &str,
+        colour: Option<AnsiColor>,
+    ) {
         let indent = " ".repeat(lead.chars().count());
         let ink = Ink::new().fg_color(colour.map(Into::into));
         for line in wrap(text, self.width(), lead, &indent) {
@@ -68,7 +73,7 @@ impl Page {
     }
 
     /// A line that is set already.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(in crate::report) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }

@@ -129,7 +129,7 @@ fn weight(backend: &BackendDoc) -> (u64, Option<u64>) {
     (backend.outcomes.values().sum(), backend.exchanges)
 }
 
-fn latency_row(backend: String, what: &str, latency: &LatencyDoc) -> Row {
+pub(in crate::report) fn latency_row(backend: String, what: &str, latency: &LatencyDoc) -> Row {
     Row::from(vec![
         backend,
         what.to_owned(),
@@ -141,7 +141,7 @@ fn latency_row(backend: String, what: &str, latency: &LatencyDoc) -> Row {
     ])
 }
 
-fn table(page: &Page, header: &[&str]) -> Table {
+pub(in crate::report) fn table(page: &Page, header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -151,7 +151,7 @@ fn table(page: &Page, header: &[&str]) -> Table {
     table
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub(in crate::report) fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for index in columns {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -160,7 +160,7 @@ fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-fn put(table: &Table, page: &mut Page) {
+pub(in crate::report) fn put(table: &Table, page: &mut Page) {
     for line in table.lines() {
         page.line(&line);
     }

@@ -3,7 +3,7 @@
 use crate::printable::printable;
 
 /// A count with its thousands set apart: `1,234,567`.
-pub(super) fn count(n: u64) -> String {
+pub(in crate::report) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -16,13 +16,13 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// `1 request`, `2 requests`.
-pub(super) fn plural(n: u64, noun: &str) -> String {
+pub(in crate::report) fn plural(n: u64, noun: &str) -> String {
     let s = if n == 1 { "" } else { "s" };
     format!("{} {noun}{s}", count(n))
 }
 
 /// A duration of three digits or so: `180 µs`, `1.24 ms`, `4.999 s`.
-pub(super) fn duration(us: u64) -> String {
+pub(in crate::report) fn duration(us: u64) -> String {
     let (value, unit) = match us {
         0..1_000 => return format!("{us} µs"),
         1_000..1_000_000 => (us as f64 / 1e3, "ms"),
@@ -104,7 +104,7 @@ pub(super) fn spaced(name: &str) -> String {
 }
 
 /// Untrusted text, made harmless.
-pub(super) fn safe(text: &str, max_chars: usize) -> String {
+pub(in crate::report) fn safe(text: &str, max_chars: usize) -> String {
     printable(text, max_chars)
 }
 

@@ -1,0 +1,9 @@
+//! Log files from wherever they are to blocks of whole lines: the rim of [`crate::logs`].
+
+mod blocks;
+mod decode;
+mod source;
+
+pub use blocks::{BLOCK_BYTES, Blocks, Body, Piece};
+pub use decode::Trouble;
+pub use source::{Source, find};
