@@ -280,11 +280,7 @@ impl Joiner {
                     taken.extend(chosen);
                 }
                 None => {
-                    eprintln!(
-                        "AMBIG {file} {access} {:?}",
-                        self.cases.get(id).map(|w| &w.told)
-                    );
-                    self.counts.of(&file).ambiguous_cases += 1
+                    self.counts.of(&file).ambiguous_cases += 1;
                 }
             }
         }

@@ -74,6 +74,10 @@ mod tests {
                 "ERRORINFO_UPSTREAM_NO_LIVE",
             ),
             ("backend_timeout", System::Gcp, "backend_timeout"),
+            ("SC--", System::Haproxy, "SC"),
+            ("UF", System::Envoy, "UF"),
+            // A status alone is all that some access logs tell.
+            ("502", System::Combined, "502"),
             (" OriginTimeout\n", System::AzureFrontDoor, "OriginTimeout"),
             ("origintimeout", System::AzureFrontDoor, "OriginTimeout"),
             (
@@ -113,7 +117,7 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing() {
-        for text in ["", "-", "hello", "502", "é", "error"] {
+        for text in ["", "-", "hello", "50", "é", "error"] {
             let known = find(text);
             assert!(known.codes.is_empty() && known.myths.is_empty(), "{text}");
         }
