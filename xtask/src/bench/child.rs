@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) elapsed: Duration,
-    /// Most memory that any of the programs had resident.
+    /// Most memory that any of the programs had resident; an upper bound.
     pub(super) rss_bytes: u64,
     /// What the last one wrote to standard output.
     pub(super) out: Vec<u8>,
@@ -43,7 +43,8 @@ pub(super) fn pipeline(mut commands: Vec<Command>) -> anyhow::Result<Run> {
     })
 }
 
-/// Waits for a program and gives its largest resident memory, bytes.
+/// Waits for a program and gives its largest resident memory, bytes: an upper bound, since the kernel
+/// counts what it had before it became that program, which is what we have.
 fn wait(child: &Child) -> anyhow::Result<u64> {
     let pid = libc::pid_t::try_from(child.id())?;
     let mut status = 0;
