@@ -233,7 +233,8 @@ pub(crate) fn understand<'a>(
     if let Some(given) = given {
         return by(given);
     }
-    last.as_ref().and_then(by).or_else(|| by(&detect(line)?))
+    let last = last.as_ref().filter(|last| !last.is_loose());
+    last.and_then(by).or_else(|| by(&detect(line)?))
 }
 
 fn open(path: &Path, begin: Begin) -> io::Result<Open> {

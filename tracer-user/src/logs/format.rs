@@ -97,6 +97,12 @@ impl Format {
         NAMED.iter().map(|(_, format)| format)
     }
 
+    /// Does it take lines of other forms, too, because they begin the same and go on? Then a look at each
+    /// line must tell.
+    pub fn is_loose(&self) -> bool {
+        matches!(self, Self::Combined)
+    }
+
     /// The name in JSON and on the command line.
     pub fn name(&self) -> &'static str {
         let named = NAMED.iter().find(|(_, format)| format == self);

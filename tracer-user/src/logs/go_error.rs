@@ -148,7 +148,7 @@ meanings! {
     "malformed HTTP response"
     "What came in place of a response head is no valid HTTP/1; the text quotes it. Bytes like \
      \\x15\\x03 are TLS, and \\x00\\x00\\x12\\x04 are HTTP/2."
-    ["malformed-response", "plaintext-to-tls", "protocol-version-mismatch"];
+    ["malformed-response", "plaintext-to-tls", "protocol-version-mismatch", "partial-header"];
 
     HTTP2 Backend
     "http2"

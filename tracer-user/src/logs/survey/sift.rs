@@ -131,7 +131,10 @@ impl Sifter {
     /// A line in the form of the line before it, or in the one that it looks like.
     fn read<'a>(&mut self, line: &'a [u8]) -> Read<'a> {
         let mut error = None;
-        if let Some((format, place)) = &self.last {
+        let auto = self.options.format == Choice::Auto;
+        let tried = self.last.as_ref();
+        let tried = tried.filter(|(format, _)| !auto || !format.is_loose());
+        if let Some((format, place)) = tried {
             if let Some(skim) = format.skim(line) {
                 count(&mut self.tally, *place);
                 match self.options.within(skim.time) {
@@ -152,11 +155,12 @@ impl Sifter {
                 Err(why) => error = Some(why),
             }
         }
-        if self.options.format == Choice::Auto {
+        if auto {
+            let tried = tried.map(|(format, _)| format);
             match detect(line) {
                 // It is not even like the line before it, so that what that form says does not help.
                 None => error = None,
-                Some(format) if self.last.as_ref().is_some_and(|last| last.0 == format) => {}
+                Some(format) if tried == Some(&format) => {}
                 Some(format) => match format.parse(line, &self.options.assume) {
                     Ok(entry) => {
                         let place = self.tally.place_of(&format);
