@@ -1,11 +1,9 @@
 //! Logs that are read whole, for a recording that is over.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-
 use crate::capture::options::LogOption;
 use crate::capture::understand;
 use crate::event::{LogRead, LogSource, MonoNs, SessionStart};
+use crate::logs::read::each_line;
 use crate::logs::{Assume, Format, without_queries};
 use crate::report::Clock;
 
@@ -53,10 +51,10 @@ impl WholeLogs {
                 path: option.path.to_string_lossy().into_owned(),
                 ..LogSource::default()
             };
-            if let Err(error) = read(option, &assume, window, ended, &mut source, &mut found) {
+            read(option, &assume, window, ended, &mut source, &mut found);
+            if let Some(trouble) = &source.trouble {
                 let path = option.path.display();
-                eprintln!("why502: warning: cannot read the log {path}: {error}");
-                source.trouble = Some(error.to_string());
+                eprintln!("why502: warning: the log {path}: {trouble}");
             }
             sources.push(source);
         }
@@ -71,34 +69,35 @@ fn read(
     ended: MonoNs,
     source: &mut LogSource,
     found: &mut impl FnMut(LogRead),
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(File::open(&option.path)?);
+) {
     let mut last: Option<Format> = None;
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let text = line.trim_ascii_end();
-        source.lines += 1;
-        if let Some((format, entry)) = understand(text, &option.format, &last, assume) {
-            let time = entry.time.or(entry.started).map(|stamp| stamp.unix_ns);
-            let failed = entry.meaning.is_some_and(|meaning| meaning.is_failure());
-            if failed && time.is_none_or(|at| window.0 <= at && at <= window.1) {
-                source.failures += 1;
-                found(LogRead {
-                    time_ns: ended,
-                    path: source.path.clone(),
-                    format: format.spec().to_owned(),
-                    number: source.lines,
-                    line: without_queries(&String::from_utf8_lossy(text)),
-                });
-            }
-            if last.as_ref() != Some(&format) {
-                source.add_format(format.name());
-                last = Some(format);
-            }
-        } else if !text.is_empty() {
-            source.unparsed += 1;
+    let lines = each_line(&option.path, |number, line| {
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            return;
         }
-        line.clear();
-    }
-    Ok(())
+        let Some((format, entry)) = understand(line, &option.format, &last, assume) else {
+            source.unparsed += 1;
+            return;
+        };
+        let time = entry.time.or(entry.started).map(|stamp| stamp.unix_ns);
+        let failed = entry.meaning.is_some_and(|meaning| meaning.is_failure());
+        if failed && time.is_none_or(|at| window.0 <= at && at <= window.1) {
+            source.failures += 1;
+            found(LogRead {
+                time_ns: ended,
+                path: source.path.clone(),
+                format: format.spec().to_owned(),
+                number,
+                line: without_queries(&String::from_utf8_lossy(line)),
+            });
+        }
+        if last.as_ref() != Some(&format) {
+            source.add_format(format.name());
+            last = Some(format);
+        }
+    });
+    source.lines = lines.lines;
+    source.skipped_bytes = lines.too_long_bytes;
+    source.trouble = lines.trouble.map(|trouble| trouble.to_string());
 }

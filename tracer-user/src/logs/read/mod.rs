@@ -2,8 +2,10 @@
 
 mod blocks;
 mod decode;
+mod lines;
 mod source;
 
 pub use blocks::{BLOCK_BYTES, Blocks, Body, Piece};
 pub use decode::Trouble;
+pub use lines::{Lines, each_line};
 pub use source::{Source, find};
