@@ -62,6 +62,17 @@ struct Waiting {
     told: Told,
 }
 
+/// A log file, and whether it is about more than access.
+type Stream = (bool, String);
+
+/// A case that was let go.
+#[derive(Debug)]
+struct Known {
+    told: Told,
+    /// Where several lines were as good: one of those may be its own still.
+    ambiguous: Vec<Stream>,
+}
+
 /// Cases and lines that wait for each other.
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
@@ -73,7 +84,7 @@ pub(crate) struct Joiner {
     slack_ns: u64,
     cases: Pool<Waiting>,
     lines: Pool<Sighting>,
-    known: Pool<Told>,
+    known: Pool<Known>,
     counts: Counts,
 }
 
@@ -256,7 +267,7 @@ impl Joiner {
     fn resolve(&mut self, id: u64) -> Option<Case> {
         let told = &self.cases.get(id)?.told;
         let (candidates, crowded) = self.lines.sharing(&marks_of_case(told));
-        let mut streams: BTreeMap<(bool, String), Vec<(Fit, u64)>> = BTreeMap::new();
+        let mut streams: BTreeMap<Stream, Vec<(Fit, u64)>> = BTreeMap::new();
         for line_id in candidates {
             let Some(line) = self.lines.get(line_id) else {
                 continue;
@@ -270,17 +281,18 @@ impl Joiner {
         }
         let mut taken: Vec<(Fit, u64)> = Vec::new();
         let mut connection = None;
-        for ((error, file), mut fits) in streams {
-            let access = !error;
+        let mut ambiguous = Vec::new();
+        for (stream, mut fits) in streams {
             self.keep_connection(connection, &mut fits);
-            match self.choose(id, fits, access, crowded) {
+            match self.choose(id, fits, &stream, crowded) {
                 Some(chosen) => {
                     let lines = chosen.iter().filter_map(|(_, id)| self.lines.get(*id));
                     connection = connection.or(lines.filter_map(|line| line.connection).next());
                     taken.extend(chosen);
                 }
                 None => {
-                    self.counts.of(&file).ambiguous_cases += 1;
+                    self.counts.of(&stream.1).ambiguous_cases += 1;
+                    ambiguous.push(stream);
                 }
             }
         }
@@ -292,7 +304,8 @@ impl Joiner {
             Mode::Live | Mode::Off => remembered,
         };
         let marks = marks_of_case(&told);
-        self.known.insert(told, marks, deadline);
+        self.known
+            .insert(Known { told, ambiguous }, marks, deadline);
         while self.mode != Mode::AtEnd && self.known.len() > CASES_MAX {
             self.known.first().and_then(|id| self.known.remove(id));
         }
@@ -317,14 +330,14 @@ impl Joiner {
         &self,
         id: u64,
         mut fits: Vec<(Fit, u64)>,
-        access: bool,
+        stream: &Stream,
         crowded: bool,
     ) -> Option<Vec<(Fit, u64)>> {
         fits.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let told = &self.cases.get(id)?.told;
-        let room = |told: &Told| match access {
-            true => 1,
-            false => told.attempts.len().max(1),
+        let room = |told: &Told| match stream.0 {
+            true => told.attempts.len().max(1),
+            false => 1,
         };
         for equal in fits.chunk_by(|a, b| a.0 == b.0) {
             let best = equal[0].0;
@@ -346,6 +359,18 @@ impl Joiner {
                         }
                         _ => {}
                     }
+                }
+                let (gone, _) = self.known.sharing(&marks_of_line(line));
+                let left_without = |known: &Known| {
+                    known.ambiguous.contains(stream)
+                        && fit(line, &known.told, self.slack_ns) >= Some(best)
+                };
+                if gone
+                    .into_iter()
+                    .filter_map(|id| self.known.get(id))
+                    .any(left_without)
+                {
+                    return None;
                 }
                 if !wanted_more {
                     lines.push((*line_id, line));
@@ -429,7 +454,7 @@ impl Joiner {
         let is_known = known
             .into_iter()
             .filter_map(|id| self.known.get(id))
-            .any(|told| fit(line, told, self.slack_ns).is_some());
+            .any(|known| fit(line, &known.told, self.slack_ns).is_some());
         let counts = self.counts.of(line.stream().0);
         let blame = line.meaning.map(|meaning| meaning.blame);
         let unwatched = line
@@ -502,3 +527,6 @@ fn in_order(
     let own = lines.into_iter().skip(before).take(room(told));
     own.map(|(line_id, _)| line_id).collect()
 }
+
+#[cfg(test)]
+mod tests;
