@@ -18,6 +18,9 @@ pub const PROCESS_BATCHES: u32 = 0;
 /// Value in the process table: a backend. Its accepted connections are judged as a server's, and its
 /// own connects are none of our business.
 pub const PROCESS_BACKEND: u32 = 2;
+/// A proxy whose tasks move from thread to thread (Go): the thread that read a request need not be the
+/// one that sends it on.
+pub const PROCESS_MIGRATES: u32 = 3;
 /// Value in the process table: the thread that reads a request connects for it before it reads the
 /// next (NGINX, Envoy, Apache).
 pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;

@@ -7,7 +7,7 @@
 
 use tracer_ebpf::{
     ConnState, LinkHow, flags,
-    load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE},
+    load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
 };
 
 use super::conn;
@@ -35,9 +35,35 @@ fn thread(pid_tgid: u64) -> Option<&'static mut Thread> {
         .map(|ptr| unsafe { &mut *ptr })
 }
 
+/// Stands for all threads of a process: no thread has the number 0.
+#[inline(always)]
+fn any_thread(pid_tgid: u64) -> u64 {
+    pid_tgid & !0xffff_ffff
+}
+
+/// Do this process's tasks move from thread to thread?
+#[inline(always)]
+fn migrates(pid_tgid: u64) -> bool {
+    let tgid = (pid_tgid >> 32) as u32;
+    PROCESSES
+        .get_ptr(&tgid)
+        // SAFETY: a live map value, written by user space as a whole.
+        .is_some_and(|value| unsafe { *value } == PROCESS_MIGRATES)
+}
+
 /// A client's request was read by this thread.
 #[inline(always)]
 pub(crate) fn remember(pid_tgid: u64, down: &ConnState) {
+    note_request(pid_tgid, down);
+    // Two threads may write to the same place at once: then one request is not found, or found by a
+    // hash that is not its own and given up because of its generation.
+    if migrates(pid_tgid) {
+        note_request(any_thread(pid_tgid), down);
+    }
+}
+
+#[inline(always)]
+fn note_request(pid_tgid: u64, down: &ConnState) {
     let Some(thread) = thread(pid_tgid) else {
         return;
     };
@@ -88,6 +114,13 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
 #[inline(always)]
 pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, sends: bool, now: u64) {
     if hash != 0 && link_by_target(pid_tgid, sk, hash, now) != 0 {
+        return;
+    }
+    if migrates(pid_tgid) {
+        if hash != 0 {
+            link_by_target(any_thread(pid_tgid), sk, hash, now);
+        }
+        // What a thread did last says nothing about what it does next.
         return;
     }
     link_by_order(pid_tgid, sk, now, u32::from(sends));

@@ -317,7 +317,9 @@ impl Correlator {
     fn upstream(&mut self, exchange: &Exchange, now: MonoNs) {
         let facts = intake::read(exchange.clone(), &self.reasons);
         let kind = intake::kind(&facts);
-        if exchange.link.is_none() {
+        // Connects of a program that is not known by name are not tied to clients at all.
+        let tied_by_order = !matches!(self.kind_of(exchange.pid), ProxyKind::Other(_));
+        if exchange.link.is_none() && tied_by_order {
             self.note_check(&facts, now);
         }
         self.failures.note(self.program(exchange.pid), &facts, kind);
@@ -503,6 +505,7 @@ impl Correlator {
         }
     }
 
+    /// Of a program that is not known by name the order of a thread's events proves nothing.
     /// Where records were lost, another failure may have come between: the order of those that are
     /// left proves less. So it does where the failure may have been a health check. A link that names
     /// the request itself is not touched by either.
@@ -523,7 +526,9 @@ impl Correlator {
             && *kind != ProxyKind::Nginx
             && matches!(attempts, [only] if only.phase().is_before_request());
         let check = self.may_be_check(client.pid, attempts);
-        if by_order_only && (self.records_lost || hidden_connect || check) {
+        // Its tasks may move from thread to thread, as those of Go do.
+        let unordered = matches!(kind, ProxyKind::Other(_));
+        if by_order_only && (self.records_lost || hidden_connect || check || unordered) {
             Confidence::Weak
         } else {
             draft.tie

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tracer_ebpf::{
     BackendKey, BackendStats, Config, ConnState, Direction, HEAD_MAX, Offsets, Role, bucket_of_us,
     flags,
-    load::{PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE},
+    load::{PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
     loss,
 };
 
@@ -225,7 +225,9 @@ impl Tracer {
             (HostRole::Proxy, ProxyKind::Nginx | ProxyKind::Envoy | ProxyKind::Apache) => {
                 PROCESS_CONNECTS_AT_ONCE
             }
-            (HostRole::Proxy, ProxyKind::Haproxy | ProxyKind::Other(_)) => PROCESS_BATCHES,
+            (HostRole::Proxy, ProxyKind::Haproxy) => PROCESS_BATCHES,
+            // Nothing is known of it; looking further than its thread does no harm.
+            (HostRole::Proxy, ProxyKind::Other(_)) => PROCESS_MIGRATES,
         };
         self.processes
             .insert(pid, value, 0)

@@ -71,6 +71,18 @@ static APPLICATION: Meaning = Meaning {
     blame: Blame::Application,
 };
 
+static PROBABLY_APPLICATION: Meaning = Meaning {
+    code: "5xx with headers of a response (access)",
+    text: "The response has headers that Caddy does not set on an error of its own: most likely the \
+           backend itself answered with this status. A page of `handle_errors` looks the same.",
+    classes: &[
+        "application-502",
+        "fin-before-response",
+        "rst-before-response",
+    ],
+    blame: Blame::Application,
+};
+
 static OWN_5XX: Meaning = Meaning {
     code: "5xx (access)",
     text: "Caddy or a handler of it made this status. It is not how a failed connection to a backend \
@@ -110,6 +122,7 @@ pub(in crate::logs) static MEANINGS: &[&Meaning] = &[
     &MADE,
     &MADE_503,
     &APPLICATION,
+    &PROBABLY_APPLICATION,
     &OWN_5XX,
     &CLIENT_LEFT,
     &READING,
@@ -257,11 +270,23 @@ fn access(value: &Value, status: Option<u16>) -> Option<&'static Meaning> {
     match status {
         499 => Some(&CLIENT_LEFT),
         500..=599 if from_backend() => Some(&APPLICATION),
+        500..=599 if has_headers_beside_own(value) => Some(&PROBABLY_APPLICATION),
         502 | 504 => Some(&MADE),
         503 => Some(&MADE_503),
         500..=599 => Some(&OWN_5XX),
         _ => None,
     }
+}
+
+/// Does the response have headers that Caddy's own errors do not have?
+fn has_headers_beside_own(value: &Value) -> bool {
+    let headers = value.get("resp_headers").and_then(Value::as_object);
+    headers.is_some_and(|headers| {
+        let own = |name: &String| {
+            name.eq_ignore_ascii_case("server") || name.eq_ignore_ascii_case("alt-svc")
+        };
+        !headers.keys().all(own)
+    })
 }
 
 #[cfg(test)]
@@ -405,6 +430,14 @@ mod tests {
                 access,
                 "handled request",
                 r#""status":502,"resp_headers":{"Server":["Caddy"],"Date":["Sun"]}"#,
+                "application-502",
+                Some(Blame::Application),
+                "",
+            ),
+            (
+                access,
+                "handled request",
+                r#""status":502,"resp_headers":{"Server":["Caddy"],"Content-Length":["21"]}"#,
                 "application-502",
                 Some(Blame::Application),
                 "",

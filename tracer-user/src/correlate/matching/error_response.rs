@@ -24,8 +24,13 @@ pub(in crate::correlate) fn error_response(store: &Store, client: Client<'_>) ->
     let x = client.exchange;
     let linked = linked(store, x);
     let on_thread = on_thread(store, x);
+    // An answer that only its thread ties to this client is none beside a failure that is tied by name.
+    let by_name = |(_, entry): &Entry<'_>| {
+        entry.kind == Kind::Failed && super::how(entry) == LinkHow::SameTarget
+    };
+    let others = on_thread.filter(|_| !linked.iter().any(by_name));
     let answer =
-        linked.iter().rev().chain(&on_thread).find(|(_, entry)| {
+        linked.iter().rev().chain(&others).find(|(_, entry)| {
             entry.kind == Kind::Answered && entry.facts.exchange.status == x.status
         });
     let failure = last_failure(x, &linked, on_thread);
