@@ -527,7 +527,7 @@ impl Correlator {
             && matches!(attempts, [only] if only.phase().is_before_request());
         let check = self.may_be_check(client.pid, attempts);
         // Its tasks may move from thread to thread, as those of Go do.
-        let unordered = matches!(kind, ProxyKind::Other(_));
+        let unordered = matches!(kind, ProxyKind::Other(_)) && !client.has(flags::BACKEND);
         if by_order_only && (self.records_lost || hidden_connect || check || unordered) {
             Confidence::Weak
         } else {
