@@ -133,9 +133,7 @@ fn envoy_accepts_it() {
     // Where `cargo xtask setup` puts it.
     let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/envoy");
     let named = std::env::var("WHY502_ENVOY").ok();
-    let fetched = std::path::Path::new(fetched)
-        .exists()
-        .then(|| fetched.to_owned());
+    let fetched = Path::new(fetched).exists().then(|| fetched.to_owned());
     let envoy = named.or(fetched).unwrap_or_else(|| "envoy".to_owned());
     let indented: String = format
         .lines()

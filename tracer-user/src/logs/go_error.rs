@@ -5,20 +5,7 @@
 use std::net::SocketAddr;
 
 use super::entry::LogAttempt;
-use super::meaning::{Blame, Meaning};
-
-macro_rules! meanings {
-    ($($name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
-        $(static $name: Meaning = Meaning {
-            code: $code,
-            text: $text,
-            classes: &$classes,
-            blame: Blame::$blame,
-        };)*
-        /// For `explain`; they are Caddy's as well as Traefik's.
-        pub(in crate::logs) static MEANINGS: &[&Meaning] = &[$(&$name),*];
-    };
-}
+use super::meaning::{Meaning, meanings};
 
 meanings! {
     CLIENT_LEFT Client

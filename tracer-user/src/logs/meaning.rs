@@ -47,3 +47,18 @@ impl Meaning {
         self.blame != Blame::Context
     }
 }
+
+/// A table of meanings: for each a name, the blame, the code, the text and the classes. `MEANINGS` lists
+/// them, for `explain`.
+macro_rules! meanings {
+    ($($name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
+        $(static $name: $crate::logs::Meaning = $crate::logs::Meaning {
+            code: $code,
+            text: $text,
+            classes: &$classes,
+            blame: $crate::logs::Blame::$blame,
+        };)*
+        pub(in crate::logs) static MEANINGS: &[&$crate::logs::Meaning] = &[$(&$name),*];
+    };
+}
+pub(super) use meanings;

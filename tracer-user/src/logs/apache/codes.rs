@@ -4,20 +4,7 @@
 //! backend's address, or, where none does, the one that is always there; the others are context.
 //! The messages are in `modules/proxy` of <https://github.com/apache/httpd>.
 
-use crate::logs::meaning::{Blame, Meaning};
-
-macro_rules! meanings {
-    ($($name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
-        $(static $name: Meaning = Meaning {
-            code: $code,
-            text: $text,
-            classes: &$classes,
-            blame: Blame::$blame,
-        };)*
-        /// For `explain`.
-        pub(in crate::logs) static MEANINGS: &[&Meaning] = &[$(&$name),*];
-    };
-}
+use crate::logs::meaning::{Meaning, meanings};
 
 meanings! {
     REFUSED Backend

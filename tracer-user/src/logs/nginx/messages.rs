@@ -3,7 +3,7 @@
 //! The texts are in `ngx_http_upstream.c`, the modules beside it, `ngx_event_openssl.c` and
 //! `ngx_event_connect.c`: <https://github.com/nginx/nginx/tree/master/src>.
 
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Meaning, meanings};
 
 /// What NGINX was doing: the words behind `while`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,19 +48,6 @@ impl While {
 
 /// A message begins with this, holds that, and NGINX was doing the third.
 type Row = (&'static str, &'static str, While, &'static Meaning);
-
-macro_rules! meanings {
-    ($($name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
-        $(static $name: Meaning = Meaning {
-            code: $code,
-            text: $text,
-            classes: &$classes,
-            blame: Blame::$blame,
-        };)*
-        /// For `explain`.
-        pub(in crate::logs) static MEANINGS: &[&Meaning] = &[$(&$name),*];
-    };
-}
 
 meanings! {
     REFUSED Backend
