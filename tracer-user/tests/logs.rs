@@ -469,8 +469,8 @@ fn traefik_lines_among_combined_ones_are_told_apart() {
         r#"203.0.113.5 - - [22/Nov/2026:07:22:27 +0000] "GET /a HTTP/1.1" 502 157 "-" "curl/8.5""#;
     let traefik = r#"203.0.113.5 - - [22/Nov/2026:07:31:02 +0000] "GET /cart HTTP/1.1" 502 11 "-" "-" 41 "shop@docker" "http://192.0.2.20:8080" 2ms"#;
     let path = dir.path().join("mixed.log");
-    std::fs::write(&path, format!("{combined}\n{traefik}\n{combined}\n")).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_why502"))
+    fs::write(&path, format!("{combined}\n{traefik}\n{combined}\n")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_why502"))
         .args(["logs", "--output", "ndjson"])
         .arg(&path)
         .output()
@@ -478,7 +478,7 @@ fn traefik_lines_among_combined_ones_are_told_apart() {
     let text = String::from_utf8(output.stdout).unwrap();
     let formats: Vec<String> = text
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["type"] == "entry")
         .map(|line| line["format"].as_str().unwrap().to_owned())
         .collect();

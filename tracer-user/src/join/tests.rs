@@ -67,11 +67,11 @@ fn read(format: &str, line: &str, number: u64, ms: u64) -> LogRead {
     }
 }
 
+/// Cases by id, with the numbers of their lines.
+type Pairs = Vec<(String, Vec<u64>)>;
+
 /// Cases first, then lines, then time goes by. The cases by id, with the numbers of their lines.
-fn told(
-    cases: Vec<Case>,
-    lines: &[LogRead],
-) -> (Vec<(String, Vec<u64>)>, Vec<JoinCounts>, Vec<Case>) {
+fn told(cases: Vec<Case>, lines: &[LogRead]) -> (Pairs, Vec<JoinCounts>, Vec<Case>) {
     let mut joiner = Joiner::default();
     let mut correlator = Correlator::new();
     joiner.start(&start());
@@ -94,7 +94,7 @@ fn told(
     (by_id, joiner.counts(), out)
 }
 
-fn joined(pairs: &[(&str, &[u64])]) -> Vec<(String, Vec<u64>)> {
+fn joined(pairs: &[(&str, &[u64])]) -> Pairs {
     let owned = |(id, numbers): &(&str, &[u64])| ((*id).to_owned(), numbers.to_vec());
     pairs.iter().map(owned).collect()
 }
