@@ -2,19 +2,28 @@
 //! What is in a document is [`crate::export`]'s concern.
 
 mod backoff;
+mod counters;
 mod destination;
 pub mod env;
 mod headers;
 mod http;
+mod notice;
 mod outcome;
 mod payload;
+mod queue;
+mod sender;
 mod settings;
+pub mod split;
+pub mod spool;
 
+pub use counters::{Counters, Reason, Tally};
 pub use destination::{
     ClientIdentity, Compression, DEFAULT_TIMEOUT, Destination, Endpoint, Tls, Url, UrlError,
 };
 pub use headers::{Headers, HeadersError};
 pub use http::{Client, TlsError};
+pub use notice::{Notice, What};
 pub use outcome::{Answer, Asked, HttpAnswer, Outcome, classify};
 pub use payload::{Payload, Signal};
+pub use sender::{Limits, Listener, Sender, StartError};
 pub use settings::{Settings, SettingsError};
