@@ -189,7 +189,12 @@ impl Client {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted => {
-                format!("{url} closed the connection without a whole answer")
+                // A server may well drop the connection before its alert has been read.
+                let perhaps = match url.is_tls() && self.to.tls.client.is_none() {
+                    true => " (perhaps it wants a client certificate)",
+                    false => "",
+                };
+                format!("{url} closed the connection without a whole answer{perhaps}")
             }
             _ => printable(&format!("sending to {url} failed: {error}"), 300),
         }
@@ -207,7 +212,8 @@ impl Client {
         };
         let why = match error {
             rustls::Error::InvalidCertificate(error) => match error {
-                CertificateError::UnknownIssuer => {
+                // A CA of the same name with another key is another CA.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     format!("its certificate does not lead to {trust}")
                 }
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

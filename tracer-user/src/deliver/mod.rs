@@ -3,6 +3,7 @@
 
 mod backoff;
 mod counters;
+mod delivery;
 mod destination;
 pub mod env;
 mod headers;
@@ -17,6 +18,7 @@ pub mod split;
 pub mod spool;
 
 pub use counters::{Counters, Reason, Tally};
+pub use delivery::Delivery;
 pub use destination::{
     ClientIdentity, Compression, DEFAULT_TIMEOUT, Destination, Endpoint, Tls, Url, UrlError,
 };
@@ -27,3 +29,6 @@ pub use outcome::{Answer, Asked, HttpAnswer, Outcome, classify};
 pub use payload::{Payload, Signal};
 pub use sender::{Limits, Listener, Sender, StartError};
 pub use settings::{Settings, SettingsError};
+
+#[cfg(test)]
+mod tests;

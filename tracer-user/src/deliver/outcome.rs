@@ -111,7 +111,7 @@ pub fn classify(answer: &Answer, asked: Asked, now: SystemTime) -> Outcome {
 
 fn taken(answer: &HttpAnswer, signal: Signal) -> Outcome {
     let delivered = |rejected, message| Outcome::Delivered { rejected, message };
-    let nothing = answer.body.iter().all(u8::is_ascii_whitespace);
+    let nothing = !answer.cut && answer.body.iter().all(u8::is_ascii_whitespace);
     // Some receivers answer in protobuf whatever they were asked in.
     let protobuf = !answer.cut && type_is(answer, "application/x-protobuf");
     if nothing || protobuf || (answer.status == 202 && signal == Signal::Zipkin) {

@@ -45,7 +45,7 @@ fn tally(numbers: impl IntoIterator<Item = u64>) -> Tally {
     })
 }
 
-fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
+fn segments(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder.join("spool")).unwrap();
     let paths = files.map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = paths
@@ -82,7 +82,7 @@ fn what_goes_in_comes_out_in_order() {
 fn another_process_goes_on_where_this_one_was() {
     let dir = tempfile::tempdir().unwrap();
     let mut next = 0;
-    let mut expected = std::collections::VecDeque::new();
+    let mut expected = VecDeque::new();
     // Without any goodbye each time, and with a little taken each time.
     for round in 0..20 {
         let (mut spool, recovered) = open(dir.path(), 1 << 20);
@@ -108,7 +108,7 @@ fn another_process_goes_on_where_this_one_was() {
     assert_eq!(drain(&mut spool), left);
     drop(spool);
     assert_eq!(open(dir.path(), 1 << 20).1, Recovered::default());
-    assert_eq!(segments(dir.path()), Vec::<std::path::PathBuf>::new());
+    assert_eq!(segments(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
