@@ -95,6 +95,11 @@ impl Env {
         !self.forbids(signal) && self.settings(signal).endpoint.is_some()
     }
 
+    /// Does `OTEL_…_EXPORTER=none` stand for this very signal?
+    pub fn is_none(&self, signal: Signal) -> bool {
+        self.exporters.get(&signal) == Some(&Exporter::None)
+    }
+
     /// Is this signal switched off? What a command line or configuration asks for is sent all the same.
     pub fn forbids(&self, signal: Signal) -> bool {
         let exporter = match signal {
