@@ -1,6 +1,7 @@
 //! The `capture` command: loader, session and reports, wired together.
 
 mod diagnostics;
+mod export;
 mod follow;
 mod icmp;
 mod in_use;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use self::export::Export;
 use self::follow::Logs;
 pub(crate) use self::follow::understand;
 use self::icmp::Icmp;
@@ -49,6 +51,8 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("cannot write the recording {}", path.display()))
         })
         .transpose()?;
+
+    let export = Export::start(&options.exports)?;
 
     let mut tracer = Tracer::load(&settings(&options))?;
     let mut targets = Targets::new(options.selection.clone(), options.role);
@@ -85,7 +89,7 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     locals.look(&targets);
     greet(&options, &targets, began);
 
-    let mut sink = Sink::new(&options, recorder);
+    let mut sink = Sink::new(&options, recorder, export);
     sink.input(&Input::Start(start), 0)?;
     let mut configs = Configs::new("/proc");
     let config = configs.look(&proxies);

@@ -42,6 +42,17 @@ pub struct LogOption {
     pub format: Option<LogFormat>,
 }
 
+/// Where cases are sent, as somebody typed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exports {
+    /// Base URL of an OTLP receiver.
+    pub otlp: Option<String>,
+    /// URL of a Zipkin server.
+    pub zipkin: Option<String>,
+    /// Headers for both.
+    pub headers_file: Option<PathBuf>,
+}
+
 /// One capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureOptions {
@@ -72,6 +83,8 @@ pub struct CaptureOptions {
     pub write: Option<PathBuf>,
     /// Form of the report on standard output.
     pub format: Format,
+    /// Receivers of the cases.
+    pub exports: Exports,
     /// Show the programs' own diagnostics on standard error.
     pub verbose: bool,
     /// What makes the exit code 1.

@@ -2,9 +2,11 @@
 //! once. The same order for each, so that a replay sees what the live run saw.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::time::Instant;
 
 use anyhow::Context as _;
 
+use super::export::Export;
 use super::options::{CaptureOptions, FailOn};
 use crate::event::Input;
 use crate::recording::Recorder;
@@ -17,6 +19,7 @@ const LINES_PER_SECOND: u32 = 10;
 /// The end of the pipe.
 pub(super) struct Sink {
     recorder: Option<Recorder>,
+    export: Option<Export>,
     session: Session,
     reporter: Reporter,
     out: BufWriter<StdoutLock<'static>>,
@@ -29,10 +32,15 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// `recorder` was opened before the capture started.
-    pub(super) fn new(options: &CaptureOptions, recorder: Option<Recorder>) -> Self {
+    /// `recorder` and `export` were opened before the capture started.
+    pub(super) fn new(
+        options: &CaptureOptions,
+        recorder: Option<Recorder>,
+        export: Option<Export>,
+    ) -> Self {
         Self {
             recorder,
+            export,
             session: Session::new(),
             reporter: Reporter::new(options.format, crate::cli::terminal::style()),
             out: BufWriter::new(io::stdout().lock()),
@@ -57,6 +65,9 @@ impl Sink {
             .reporter
             .input(&mut self.session, input, &mut self.out)
             .context("cannot write to standard output")?;
+        if let Some(export) = &mut self.export {
+            export.input(input, &cases, Instant::now());
+        }
         for case in &cases {
             self.cases += 1;
             self.failed |= self.fail_on.matches(case);
@@ -99,6 +110,10 @@ impl Sink {
         self.out
             .flush()
             .context("cannot write to standard output")?;
+        // The report first: it must not wait for a receiver that is down.
+        if let Some(export) = self.export {
+            export.finish(Instant::now());
+        }
         Ok(self.failed)
     }
 }

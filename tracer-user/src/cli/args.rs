@@ -248,6 +248,24 @@ pub struct CaptureArgs {
     )]
     pub format: ReportFormat,
 
+    /// Send cases to this OTLP receiver, as traces and logs in JSON over HTTP: http://localhost:4318
+    ///
+    /// The base URL; v1/traces and v1/logs are appended. Headers, timeout, compression and certificates
+    /// come from the OTEL_EXPORTER_OTLP_* variables. OTEL_LOGS_EXPORTER=none or OTEL_TRACES_EXPORTER=none
+    /// leave one of them out.
+    #[arg(long, value_name = "URL", value_parser = values::otlp_url, value_hint = ValueHint::Url, help_heading = "Output")]
+    pub otlp: Option<String>,
+
+    /// Send cases to this Zipkin server, as spans: http://localhost:9411
+    #[arg(long, value_name = "URL", value_parser = values::zipkin_url, value_hint = ValueHint::Url, help_heading = "Output")]
+    pub zipkin: Option<String>,
+
+    /// Send the headers of this file with --otlp and --zipkin: a line `Name: value` each
+    ///
+    /// For tokens. Nobody but its owner may be able to read it (chmod 600).
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub headers_file: Option<PathBuf>,
+
     /// Show what the kernel programs say about their own work, on standard error
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,

@@ -2,7 +2,7 @@
 
 use super::args::{CaptureArgs, ReportFormat, RoleArg};
 use super::error::UsageError;
-use crate::capture::options::CaptureOptions;
+use crate::capture::options::{CaptureOptions, Exports};
 use crate::case::Outcome;
 use crate::discover::{KNOWN_KINDS, Kinds, Selection, kind_of_name};
 use crate::event::HostRole;
@@ -26,6 +26,12 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
             return Err(UsageError::new(
                 "--remote-view is about a proxy's half of its connections",
                 "leave out --role backend",
+            ));
+        }
+        if args.headers_file.is_some() && args.otlp.is_none() && args.zipkin.is_none() {
+            return Err(UsageError::new(
+                "--headers-file is sent to nobody",
+                "add --otlp URL or --zipkin URL",
             ));
         }
         let mut selection = selection(&args.proxy, args.pid);
@@ -54,6 +60,11 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
             logs: args.log,
             write: args.write,
             format: args.format.into(),
+            exports: Exports {
+                otlp: args.otlp,
+                zipkin: args.zipkin,
+                headers_file: args.headers_file,
+            },
             verbose: args.verbose,
             fail_on: args.fail_on.unwrap_or_default(),
             command: args.command,
@@ -138,6 +149,7 @@ mod tests {
             logs: Vec::new(),
             write: None,
             format: Format::Text,
+            exports: Exports::default(),
             verbose: false,
             fail_on: FailOn::Never,
             command: vec![],
@@ -273,6 +285,17 @@ mod tests {
                 },
             ),
             (
+                "--otlp http://c:4318 --zipkin https://z --headers-file h",
+                CaptureOptions {
+                    exports: Exports {
+                        otlp: Some("http://c:4318".into()),
+                        zipkin: Some("https://z".into()),
+                        headers_file: Some("h".into()),
+                    },
+                    ..defaults()
+                },
+            ),
+            (
                 "--ring-bytes 65536 --max-connections 100",
                 CaptureOptions {
                     ring_bytes: 65536,
@@ -303,6 +326,10 @@ mod tests {
             ("--format xml", "possible values: text, json, ndjson"),
             ("--log access.log=ngnix-error", "aws-alb"),
             ("--html report.html", "--html"),
+            ("--otlp localhost:4318", "http://"),
+            ("--otlp http://c:4318/v1/traces", "give the base"),
+            ("--zipkin ftp://z", "http://"),
+            ("--headers-file h", "nobody"),
             ("stray", "stray"),
         ];
         for (line, word) in table {

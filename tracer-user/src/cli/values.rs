@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::capture::options::{FailOn, LogOption};
 use crate::case::Outcome;
+use crate::deliver::{Endpoint, Signal, Url};
 use crate::diagnose::rule;
 use crate::logs::Format;
 
@@ -63,6 +64,22 @@ pub(super) fn outcome() -> impl TypedValueParser<Value = Outcome> {
     PossibleValuesParser::new(Outcome::ALL.map(Outcome::name)).try_map(|name| {
         Outcome::from_name(&name).ok_or_else(|| format!("no outcome is called {name}"))
     })
+}
+
+/// The base URL of an OTLP receiver.
+pub(super) fn otlp_url(text: &str) -> Result<String, String> {
+    url(text, Signal::Traces)
+}
+
+/// The URL of a Zipkin server.
+pub(super) fn zipkin_url(text: &str) -> Result<String, String> {
+    url(text, Signal::Zipkin)
+}
+
+fn url(text: &str, signal: Signal) -> Result<String, String> {
+    let url = Url::new(&Endpoint::Base(text.to_owned()), signal);
+    url.map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 /// The name of a form of log line, or a `log_format` of NGINX.
