@@ -4,14 +4,23 @@
 mod attributes;
 mod batch;
 mod context;
+mod distribution;
+mod family;
 mod ids;
+mod metrics;
 pub mod otlp;
 mod place;
+pub mod prometheus;
 mod resource;
 mod span;
 mod spans;
 #[cfg(test)]
 mod testing;
+mod zipkin;
 
+pub use distribution::Distribution;
+pub use family::{Exemplar, Family, Label, Point, Points};
 pub use ids::{SpanId, TraceId};
+pub use metrics::Metrics;
 pub use resource::{Origin, ResourceConfig};
+pub use zipkin::zipkin;

@@ -100,3 +100,33 @@ pub(super) fn golden_text(name: &str, text: &str) {
         "{name} is not as it was (WHY502_BLESS=1 writes it anew):\n{text}"
     );
 }
+
+/// A response of 10.0.0.6 that was cut after 6.1 ms.
+pub(super) fn truncated() -> Case {
+    let mut case = fixture::masked();
+    case.id = "cut".into();
+    case.outcome = crate::case::Outcome::Truncated;
+    case.attempts.remove(0);
+    let attempt = &mut case.attempts[0];
+    attempt.how = crate::case::How::Fin;
+    let mut last = attempt.events[0].clone();
+    (last.t_us, last.event) = (6_300, "response_last_byte");
+    attempt.events.push(last);
+    case
+}
+
+/// What the kernel counted of a backend.
+pub(super) fn snapshot(upstream: &str, exchanges: u64) -> crate::event::BackendSnapshot {
+    let bucket = |us| tracer_ebpf::bucket_of_us(us) as u16;
+    crate::event::BackendSnapshot {
+        upstream: upstream.parse().unwrap(),
+        connects: 3,
+        exchanges,
+        connect: vec![(bucket(180), 2), (bucket(1_200), 1)],
+        ttfb: vec![(bucket(900), 40), (bucket(1_400_000), 1)],
+        total: vec![(bucket(0), 1), (bucket(2_500), 40), (bucket(1_500_000), 8)],
+        idle_reused_max_us: None,
+        idle_closed_min_us: None,
+        idle_closed: 0,
+    }
+}

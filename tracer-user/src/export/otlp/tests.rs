@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1 as metrics_proto;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span as Decoded;
 use serde_json::Value as Json;
 
 use super::*;
 use crate::case::Case;
 use crate::deliver::{Payload, Signal};
+use crate::event::ProxyKind;
 use crate::export::attributes::{Attributes, TEXT_MAX, Value};
+use crate::export::family::{Exemplar, Family, Label, Point, Points};
 use crate::export::span::{Kind, Span};
-use crate::export::spans;
-use crate::export::testing::{cases, golden, hostile, origin};
+use crate::export::testing::{cases, golden, hostile, origin, snapshot, truncated};
+use crate::export::{Metrics, spans};
 use crate::report::fixture;
 
 /// Holds a document to the rules of OTLP's JSON that decoders are lenient about.
@@ -60,7 +65,7 @@ fn walk(key: &str, value: &Json) {
         Json::Array(items) => {
             assert!(!items.is_empty(), "nothing in {key}");
             for item in items {
-                walk(if item.is_object() { "" } else { key }, item);
+                walk("", item);
             }
         }
         Json::String(_) | Json::Number(_) | Json::Bool(_) => {}
@@ -266,4 +271,132 @@ fn batches_are_bounded() {
     let large = traces(&many(hostile(), 30), &origin);
     assert!(large.iter().all(|payload| payload.body.len() <= 4 << 20));
     assert_eq!(large.iter().map(|payload| payload.items).sum::<u64>(), 60);
+}
+
+const NOW: super::Span = super::Span {
+    start_unix_ns: 1_795_355_674_000_000_000,
+    now_unix_ns: 1_795_355_734_000_000_000,
+};
+
+fn counted() -> Metrics {
+    let mut metrics = Metrics::new();
+    metrics.backends(&[snapshot("10.0.0.6:8080", 50), snapshot("10.0.0.5:8080", 3)]);
+    for case in cases().iter().chain([&truncated()]) {
+        metrics.case(case, &origin());
+    }
+    metrics.losses(&vec![("ring_upstream".into(), 3)]);
+    metrics
+}
+
+fn labels<T>(point: &Point<T>) -> BTreeMap<String, Value> {
+    let value = |label: &Label| match label {
+        Label::Text(text) => Value::Text(text.to_string()),
+        Label::Int(number) => Value::Int((*number).into()),
+    };
+    let pairs = point.labels.iter();
+    pairs
+        .map(|(key, label)| ((*key).to_owned(), value(label)))
+        .collect()
+}
+
+fn same_examples(got: &[metrics_proto::Exemplar], wanted: &[Exemplar]) {
+    assert_eq!(got.len(), wanted.len());
+    for (got, wanted) in got.iter().zip(wanted) {
+        assert_eq!(hex(&got.trace_id), wanted.trace.to_string());
+        assert_eq!(hex(&got.span_id), wanted.span.to_string());
+        assert_eq!(got.time_unix_nano, wanted.unix_ns);
+        assert_eq!(
+            got.value,
+            Some(metrics_proto::exemplar::Value::AsDouble(wanted.value))
+        );
+    }
+}
+
+#[test]
+fn metrics_say_what_was_counted() {
+    let families = counted().families();
+    let payloads = metrics(&families, &origin(), Some(&ProxyKind::Nginx), NOW);
+    assert_eq!(payloads.len(), 1);
+    obeys_the_rules(&payloads[0]);
+    let got: ExportMetricsServiceRequest = serde_json::from_slice(&payloads[0].body).unwrap();
+    let resource = got.resource_metrics[0].resource.as_ref().unwrap();
+    let wanted = origin().resource(Some(&ProxyKind::Nginx), None);
+    assert_eq!(decoded(&resource.attributes), ours(&wanted));
+    let got = &got.resource_metrics[0].scope_metrics[0].metrics;
+    let wanted: Vec<&Family> = families.iter().filter(|f| !f.is_empty()).collect();
+    assert_eq!(got.len(), wanted.len());
+    let mut count = 0;
+    for (got, family) in got.iter().zip(wanted) {
+        assert_eq!(got.name, family.name);
+        assert_eq!(
+            (got.unit.as_str(), got.description.as_str()),
+            (family.unit, family.help)
+        );
+        let times = |start, now| assert_eq!((start, now), (NOW.start_unix_ns, NOW.now_unix_ns));
+        match (got.data.as_ref().unwrap(), &family.points) {
+            (Data::Sum(sum), Points::Counter(points)) => {
+                assert!(sum.is_monotonic && sum.aggregation_temporality == 2);
+                assert_eq!(sum.data_points.len(), points.len());
+                for (got, point) in sum.data_points.iter().zip(points) {
+                    let value = metrics_proto::number_data_point::Value::AsInt(point.value as i64);
+                    assert_eq!(got.value, Some(value));
+                    assert_eq!(decoded(&got.attributes), labels(point));
+                    times(got.start_time_unix_nano, got.time_unix_nano);
+                    same_examples(&got.exemplars, &point.exemplars);
+                    count += 1;
+                }
+            }
+            (Data::Gauge(gauge), Points::Gauge(points)) => {
+                let value = metrics_proto::number_data_point::Value::AsDouble(points[0].value);
+                assert_eq!(gauge.data_points[0].value, Some(value));
+                count += points.len();
+            }
+            (Data::ExponentialHistogram(histogram), Points::Histogram(_, points)) => {
+                assert_eq!(histogram.aggregation_temporality, 2);
+                assert_eq!(histogram.data_points.len(), points.len());
+                for (got, point) in histogram.data_points.iter().zip(points) {
+                    let wanted = point.value.exponential();
+                    assert_eq!(
+                        (got.count, got.sum),
+                        (point.value.count(), Some(point.value.sum()))
+                    );
+                    assert_eq!((got.scale, got.zero_count), (wanted.scale, wanted.zero));
+                    let buckets = got.positive.as_ref().unwrap();
+                    assert_eq!(
+                        (buckets.offset, &buckets.bucket_counts),
+                        (wanted.offset, &wanted.counts)
+                    );
+                    let sum: u64 = buckets.bucket_counts.iter().sum();
+                    assert_eq!(got.zero_count + sum, got.count);
+                    assert_eq!(decoded(&got.attributes), labels(point));
+                    times(got.start_time_unix_nano, got.time_unix_nano);
+                    same_examples(&got.exemplars, &point.exemplars);
+                    count += 1;
+                }
+            }
+            (got, wanted) => panic!("{got:?} for {wanted:?}"),
+        }
+    }
+    assert_eq!(
+        (payloads[0].signal, payloads[0].items),
+        (Signal::Metrics, count as u64)
+    );
+    golden("otlp-metrics.json", &payloads);
+}
+
+#[test]
+fn many_series_are_several_documents() {
+    let mut metrics_of = Metrics::new();
+    let states: Vec<_> = (1..=4_000)
+        .map(|port| snapshot(&format!("10.0.0.5:{port}"), 3))
+        .collect();
+    metrics_of.backends(&states);
+    let families = metrics_of.families();
+    let payloads = metrics(&families, &origin(), None, NOW);
+    assert_eq!(payloads.iter().map(|p| p.items).sum::<u64>(), 5 * 257 + 1);
+    for payload in &payloads {
+        assert!(payload.items <= 1024);
+        obeys_the_rules(payload);
+    }
+    assert_eq!(metrics(&[], &origin(), None, NOW), []);
 }
