@@ -163,8 +163,8 @@ pub struct Attempt {
     pub adopted: bool,
     /// Number of the exchange on its connection, from 1; `None` when no request was sent.
     pub exchange: Option<u32>,
-    /// `x-request-id` of the request as the backend got it.
-    pub request_id: Option<String>,
+    /// The request as the backend got it; `None` where none was sent, or it could not be read.
+    pub request: Option<RequestSummary>,
     /// First moment: SYN of a fresh connection, first request byte of a reused one.
     pub start_ns: MonoNs,
     /// SYN to established, µs (fresh connections only).
@@ -212,6 +212,8 @@ pub struct Downstream {
     pub local: Option<SocketAddr>,
     /// Method, target without query, version and the kept headers; `None` if they could not be read.
     pub request: Option<RequestSummary>,
+    /// First byte of the request; `None` if the capture came too late for it.
+    pub start_ns: Option<MonoNs>,
     /// Response bytes that the proxy sent; `None` where only a log knows of the request.
     pub response_bytes: Option<u64>,
     /// First request byte to first response byte, µs.

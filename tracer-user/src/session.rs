@@ -10,6 +10,8 @@ use crate::join::Joiner;
 use crate::report::{CaseDoc, Document, Header};
 use tally::Tally;
 
+pub(crate) use groups::blamed_attempt;
+
 /// Folds inputs into cases and counts. Memory is bounded whatever comes; what did not fit is
 /// counted and said in the notes.
 #[derive(Debug)]

@@ -33,10 +33,7 @@ fn build(case: &CaseFacts, index: usize) -> Attempt {
         reused,
         adopted: x.has(flags::ADOPTED),
         exchange: (x.exchange > 0 && requested).then_some(x.exchange),
-        request_id: facts
-            .request
-            .as_ref()
-            .and_then(|request| request.request_id.clone()),
+        request: facts.request.clone(),
         start_ns: start,
         connect_us: if reused {
             None

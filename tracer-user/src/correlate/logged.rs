@@ -84,6 +84,7 @@ impl Correlator {
                 client: line.client_addr(),
                 local: None,
                 request: request(line),
+                start_ns: line.total_us.map(|_| line.from),
                 response_bytes: None,
                 ttfb_us: between_us(line.total_us.map(|_| line.from), Some(line.at)),
             },

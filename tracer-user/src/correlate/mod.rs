@@ -584,6 +584,7 @@ impl Correlator {
                 client: Some(client.remote),
                 local: Some(client.local),
                 request,
+                start_ns: times.request_start,
                 response_bytes: Some(client.response_bytes),
                 ttfb_us: between_us(times.request_start, times.response_start),
             },

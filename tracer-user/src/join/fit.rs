@@ -40,7 +40,10 @@ impl Told {
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         let whole = |id: &&String| !id.is_empty() && !id.ends_with('…');
         let own = request.and_then(|request| request.request_id.as_ref());
-        let sent = case.attempts.iter().filter_map(|a| a.request_id.as_ref());
+        let sent = case
+            .attempts
+            .iter()
+            .filter_map(|a| a.request.as_ref()?.request_id.as_ref());
         let attempts: Vec<_> = case
             .attempts
             .iter()

@@ -30,7 +30,7 @@ fn case(id: &str, path: &str, ms: u64) -> Case {
     for attempt in &mut case.attempts {
         attempt.start_ns = at(ms.saturating_sub(1));
         attempt.duration_us = Some(1000);
-        attempt.request_id = None;
+        attempt.request = None;
     }
     if let Some(request) = &mut case.downstream.request {
         request.path = path.into();

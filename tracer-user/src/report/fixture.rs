@@ -92,6 +92,7 @@ pub(crate) fn reuse_race() -> Case {
                 request_id: Some("8f14e45f".into()),
                 traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             }),
+            start_ns: Some(START_NS + SECOND - 200_000),
             response_bytes: Some(497),
             ttfb_us: Some(812),
         },
@@ -161,7 +162,14 @@ fn reset_attempt() -> Attempt {
         reused: true,
         adopted: true,
         exchange: Some(7),
-        request_id: Some("req-1".into()),
+        request: Some(RequestSummary {
+            method: "POST".into(),
+            path: "/shop/checkout".into(),
+            protocol: "HTTP/1.1".into(),
+            host: Some("api.internal".into()),
+            request_id: Some("req-1".into()),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        }),
         start_ns: START_NS + SECOND,
         connect_us: None,
         ttfb_us: None,
@@ -234,6 +242,7 @@ pub(crate) fn masked() -> Case {
             reused: false,
             adopted: false,
             exchange: None,
+            request: None,
             request_bytes: 0,
             request_bytes_unacked: None,
             idle_before_us: None,
@@ -301,6 +310,7 @@ fn dropped() -> Case {
     case.status = None;
     case.proxy.kind = ProxyKind::Other("my-proxy".into());
     case.downstream.request = None;
+    case.downstream.start_ns = None;
     case.downstream.ttfb_us = None;
     case.downstream.response_bytes = Some(0);
     case.attempts.clear();

@@ -166,7 +166,7 @@ pub(super) fn blamed_upstream(case: &Case) -> Option<SocketAddr> {
 }
 
 /// Index of that attempt.
-pub(super) fn blamed_attempt(case: &Case) -> Option<usize> {
+pub(crate) fn blamed_attempt(case: &Case) -> Option<usize> {
     let failed = |status: Option<u16>| status.is_some_and(|status| status >= 400);
     let hidden = case
         .attempts
