@@ -90,7 +90,7 @@ cp "$source"/*.go "$work/gopath/src/otelcol-test/"
 env -i PATH="$PATH" HOME="$work" GO111MODULE=off GOTOOLCHAIN=local GOFLAGS= CGO_ENABLED=0 \
     GOCACHE="$work/gocache" GOROOT="$work/root/usr/lib/go-$go" \
     GOPATH="$work/gopath:$work/root/usr/share/gocode" \
-    "$work/root/usr/lib/go-$go/bin/go" build -trimpath -ldflags='-s -w' -o "$work/otelcol-test" otelcol-test ||
+    "$work/root/usr/lib/go-$go/bin/go" build -trimpath -gcflags='all=-N -l' -ldflags='-s -w' -o "$work/otelcol-test" otelcol-test ||
     fail "the collector does not build with Go $go"
 
 "$work/otelcol-test" components >"$work/components" || fail "the collector was built, but does not run"
