@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::http::{self, Answer};
 use super::service::{Service, answers};
@@ -49,23 +51,32 @@ impl Collector {
         let config = directory.path().join("config.json");
         // JSON is YAML.
         fs::write(&config, configuration(behaviour, addr).to_string())?;
-        let program = crate::paths::collector();
-        let mut command = bound(&program);
-        command.arg(format!("--config=file:{}", config.display()));
-        let service = Service::start("the collector", &mut command, directory, || {
-            match behaviour {
-                // It measures its memory only after a while.
-                Behaviour::Full => {
-                    http::post_json(addr, &Signal::Traces.path(), SMALLEST_TRACE.as_bytes())
-                        .is_ok_and(|answer| answer.status == 503)
-                }
-                Behaviour::Keep | Behaviour::HandOn(_) => answers(addr, "/"),
+        let files = [config];
+        let service = launch(directory, &files, &[], || match behaviour {
+            // It measures its memory only after a while.
+            Behaviour::Full => {
+                let trace = SMALLEST_TRACE.as_bytes();
+                http::post_json(addr, &Signal::Traces.path(), trace)
+                    .is_ok_and(|answer| answer.status == 503)
             }
+            Behaviour::Keep | Behaviour::HandOn(_) => answers(addr, "/"),
         })?;
         if behaviour == Behaviour::Full {
             // What it took before it measured. It opens the file anew for each document.
             let _ = fs::remove_file(service.path().join(file(Signal::Traces)));
         }
+        Ok(Self { service, addr })
+    }
+
+    /// Starts one with somebody else's configuration, of which later files override earlier ones,
+    /// and which has it listen at `addr`. [`Self::documents`] is not for it.
+    pub fn with_files(
+        files: &[PathBuf],
+        environment: &[(&str, String)],
+        addr: SocketAddr,
+    ) -> Result<Self> {
+        let directory = Service::directory()?;
+        let service = launch(directory, files, environment, || answers(addr, "/"))?;
         Ok(Self { service, addr })
     }
 
@@ -143,6 +154,21 @@ impl Collector {
         let documents = self.wait_documents(signal, before + 1, Duration::from_secs(5))?;
         compare::equal_after_defaults(sent, &documents[before])
     }
+}
+
+fn launch(
+    directory: TempDir,
+    files: &[PathBuf],
+    environment: &[(&str, String)],
+    ready: impl FnMut() -> bool,
+) -> Result<Service> {
+    let mut command = bound(&crate::paths::collector());
+    let files = files.iter();
+    command.args(files.map(|file| format!("--config=file:{}", file.display())));
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    Service::start("the collector", &mut command, directory, ready)
 }
 
 fn file(signal: Signal) -> String {
