@@ -60,7 +60,7 @@ private=(
     -o Dir::State="$work" -o Dir::State::Lists="$work/lists" -o Dir::State::Status="$work/status"
     -o Dir::Cache="$work/cache" -o Dir::Cache::Archives="$work/cache/archives"
     -o Dir::Log="$work" -o APT::Sandbox::User= -o APT::Install-Recommends=false
-    -o Acquire::Languages=none -o Acquire::Retries=3 -o Debug::NoLocking=true
+    -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Update::Error-Mode=any -o Debug::NoLocking=true
 )
 say "fetching the lists of sid from $mirror"
 apt-get "${private[@]}" -qq update || fail "cannot fetch the lists of sid from $mirror (DEBIAN_MIRROR names another)"

@@ -14,6 +14,7 @@ use xtask::lab::receivers::collector::{Behaviour, Collector, SMALLEST_TRACE};
 use xtask::lab::receivers::compare::equal_after_defaults;
 use xtask::lab::receivers::prometheus::{FIRST_SCRAPE, Prometheus, check_metrics};
 use xtask::lab::receivers::recorder::Recorder;
+use xtask::lab::receivers::strict::{check_fields, check_letter};
 use xtask::lab::receivers::{Need, Signal, or_skip};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -192,6 +193,28 @@ fn the_recorder_gives_back_the_very_words() {
         recorder.documents(Signal::Traces).unwrap(),
         [] as [Value; 0]
     );
+}
+
+#[test]
+fn the_protocols_own_messages_judge_fields() {
+    if !or_skip(&[Need::PythonTools]) {
+        return;
+    }
+    for (signal, document) in [
+        (Signal::Traces, trace()),
+        (Signal::Metrics, metrics()),
+        (Signal::Logs, logs()),
+    ] {
+        check_letter(&document).unwrap();
+        check_fields(signal, &document).unwrap();
+    }
+    let mut unknown = trace();
+    unknown["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["nmae"] = json!("GET");
+    let error = check_fields(Signal::Traces, &unknown)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("nmae"), "{error}");
+    assert!(check_fields(Signal::Logs, &trace()).is_err());
 }
 
 const EXPOSITION: &str = "\

@@ -118,7 +118,7 @@ impl Step {
             Self::PythonTools => vec![
                 line("rm -rf target/tools/python-tools"),
                 line(
-                    "python3 -m pip install --quiet --no-compile --only-binary :all: \
+                    "python3 -m pip install --quiet --only-binary :all: \
                      --target target/tools/python-tools --requirement xtask/python-tools.txt",
                 )
                 .with("PIP_ROOT_USER_ACTION", "ignore".into()),

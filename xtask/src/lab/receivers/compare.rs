@@ -35,7 +35,7 @@ const PRESENT: [&str; 12] = [
 ];
 
 /// 64-bit integers, which JSON has as strings; a number is allowed, too.
-const LONG: [&str; 8] = [
+pub(super) const LONG: [&str; 8] = [
     "timeUnixNano",
     "startTimeUnixNano",
     "endTimeUnixNano",
@@ -45,7 +45,7 @@ const LONG: [&str; 8] = [
     "count",
     "zeroCount",
 ];
-const LONG_LISTS: [&str; 1] = ["bucketCounts"];
+pub(super) const LONG_LISTS: [&str; 1] = ["bucketCounts"];
 
 /// Without defaults, numbers in one form. `name` is the field that holds the value.
 fn normal(name: &str, value: &Value) -> Value {
@@ -56,7 +56,7 @@ fn normal(name: &str, value: &Value) -> Value {
                 .map(|(name, value)| (name, normal(name, value)));
             let kept = fields.filter(|(name, value)| {
                 let present = PRESENT.contains(&name.as_str());
-                !value.is_null() && (present || !is_default(value))
+                !value.is_null() && (present || !is_default(name, value))
             });
             Value::Object(
                 kept.map(|(name, value)| (name.clone(), value))
@@ -84,12 +84,12 @@ fn plain(number: &Number) -> Value {
     float.map_or_else(|| Value::Number(number.clone()), Value::Number)
 }
 
-fn is_default(value: &Value) -> bool {
+fn is_default(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || text == "0",
+        Value::String(text) => text.is_empty() || (text == "0" && LONG.contains(&name)),
         Value::Array(entries) => entries.is_empty(),
         Value::Object(fields) => fields.is_empty(),
     }
@@ -165,6 +165,7 @@ mod tests {
                 json!({"a": [1, 2]}),
                 "at .a: 1 entries were sent, 2 came back",
             ),
+            (json!({"name": "0"}), json!({}), r#"at .name: "0" was lost"#),
             (
                 json!({"a": "1"}),
                 json!({"a": "2"}),

@@ -10,6 +10,7 @@ pub mod prometheus;
 pub mod python;
 pub mod recorder;
 mod service;
+pub mod strict;
 
 use std::path::PathBuf;
 
