@@ -433,7 +433,7 @@ fn the_manifest_fits_the_schema_and_asks_for_little() {
     );
     for mount in agent["volumeMounts"].as_array().unwrap() {
         assert!(
-            mount["readOnly"] == true || mount["name"] == "state",
+            mount["readOnly"] == true || ["state", "run"].iter().any(|name| mount["name"] == *name),
             "{mount}"
         );
     }
