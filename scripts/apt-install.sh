@@ -33,7 +33,7 @@ DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
 if [ -d /run/systemd/system ]; then
     for package in $new; do
         case $package in
-        nginx | haproxy | apache2) systemctl disable --quiet "$package" || true ;;
+        nginx | haproxy | apache2 | prometheus) systemctl disable --quiet "$package" || true ;;
         esac
     done
 fi

@@ -32,3 +32,13 @@ pub fn tools() -> PathBuf {
 pub fn envoy() -> PathBuf {
     tools().join("envoy")
 }
+
+/// The OpenTelemetry Collector that set-up built.
+pub fn collector() -> PathBuf {
+    tools().join("otelcol/otelcol-test")
+}
+
+/// The Python packages that set-up fetched; to be named in `PYTHONPATH`.
+pub fn python_tools() -> PathBuf {
+    tools().join("python-tools")
+}

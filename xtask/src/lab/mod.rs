@@ -18,6 +18,7 @@ pub mod netns;
 pub mod process;
 pub mod proxy;
 pub mod ready;
+pub mod receivers;
 pub mod scratch;
 pub mod stand;
 mod stream;

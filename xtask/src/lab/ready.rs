@@ -23,6 +23,19 @@ pub fn missing(kinds: &[Kind]) -> Vec<String> {
     missing
 }
 
+/// Are the tests wanted that need more than cargo? Says so if not.
+pub fn wanted() -> bool {
+    let wanted = std::env::var_os(WANTED).is_some();
+    if !wanted {
+        // Past the test harness, see below.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "not run without {WANTED}=1 (`cargo xtask test` sets it)"
+        );
+    }
+    wanted
+}
+
 /// May a test that needs these proxies, root, the packet filter and a look at the kernel's programs
 /// run? If not it says so where nobody overlooks it, and under CI the test fails: a skipped test must
 /// never look like a passed one there.
@@ -40,12 +53,7 @@ pub fn or_skip(kinds: &[Kind]) -> bool {
 ///
 /// Likewise.
 pub fn or_skip_without(kinds: &[Kind], programs: &[&str]) -> bool {
-    if std::env::var_os(WANTED).is_none() {
-        // Past the test harness, see below.
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "not run without {WANTED}=1 (`cargo xtask test` sets it)"
-        );
+    if !wanted() {
         return false;
     }
     let mut missing = missing(kinds);

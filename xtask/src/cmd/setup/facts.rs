@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use xtask::lab::process::find_program;
+use xtask::lab::process::{find_program, is_program};
 
 use super::Purpose;
 use super::apt;
 use super::plan::{DEBIAN_RUST, LLVM_VERSIONS, TOOLS, complete, llvm_packages};
+use super::step::{COLLECTOR_SOURCES, Step};
 use crate::bpf_toolchain::{self, Found, OLDEST_RUSTC, parse_version};
 
 /// A machine.
@@ -37,6 +38,12 @@ pub(crate) struct Facts {
     pub(crate) pip: bool,
     /// Is the Envoy of `xtask/envoy.txt` unpacked?
     pub(crate) envoy: bool,
+    /// Is the OpenTelemetry Collector there, built by the script that is here now?
+    pub(crate) collector: bool,
+    /// Are the packages of `xtask/python-tools.txt` unpacked?
+    pub(crate) python_tools: bool,
+    /// Optional steps that were tried by this run and failed.
+    pub(crate) given_up: Vec<Step>,
     /// Which version apt would install, for the packages a plan may ask for.
     pub(crate) candidates: BTreeMap<String, String>,
 }
@@ -51,14 +58,14 @@ pub(crate) enum AptLists {
 }
 
 impl Facts {
-    /// Looks around.
-    pub(crate) fn look(purpose: Purpose, updated: bool) -> Self {
+    /// Looks around; `done` and `given_up` are what this run of set-up did and could not do.
+    pub(crate) fn look(purpose: Purpose, done: &[Step], given_up: &[Step]) -> Self {
         let bpf = bpf_toolchain::look();
         let compiler_llvm = bpf.compiler.as_ref().ok().and_then(|compiler| {
             let text = stdout(Command::new(&compiler.rustc).arg("-vV"))?;
             parse_llvm(&text)
         });
-        let apt = find_program("apt-get").map(|_| match updated {
+        let apt = find_program("apt-get").map(|_| match done.contains(&Step::AptUpdate) {
             true => AptLists::Fresh,
             false => AptLists::Old,
         });
@@ -77,7 +84,10 @@ impl Facts {
             llvm: LLVM_VERSIONS.into_iter().filter(|n| has_llvm(*n)).collect(),
             tools: tools.collect(),
             pip: purpose < Purpose::Test || has_pip(),
-            envoy: has_envoy(),
+            envoy: unpacked("xtask/envoy.txt", &xtask::paths::envoy()),
+            collector: has_collector(),
+            python_tools: unpacked("xtask/python-tools.txt", &xtask::paths::python_tools()),
+            given_up: given_up.to_vec(),
             candidates: BTreeMap::new(),
             apt,
         };
@@ -116,11 +126,30 @@ fn has_pip() -> bool {
     stdout(Command::new("python3").args(["-m", "pip", "--version"])).is_some()
 }
 
-fn has_envoy() -> bool {
-    let wanted = fs::read(xtask::paths::root().join("xtask/envoy.txt"));
-    let unpacked = fs::read(xtask::paths::tools().join("envoy.txt"));
-    let same = matches!((wanted, unpacked), (Ok(a), Ok(b)) if a == b);
-    same && xtask::paths::envoy().is_file()
+/// Is `what` there, and made by the list that is in the repository now? Its copy lies in
+/// `target/tools`.
+fn unpacked(list: &str, what: &Path) -> bool {
+    let list = xtask::paths::root().join(list);
+    let copy = list
+        .file_name()
+        .map(|name| xtask::paths::tools().join(name));
+    what.exists() && copy.is_some_and(|copy| same(&list, &copy))
+}
+
+fn has_collector() -> bool {
+    let collector = xtask::paths::collector();
+    let copy = |source: &str| {
+        let name = Path::new(source).file_name();
+        name.map(|name| collector.with_file_name(name))
+    };
+    is_program(&collector)
+        && COLLECTOR_SOURCES.into_iter().all(|source| {
+            copy(source).is_some_and(|copy| same(&xtask::paths::root().join(source), &copy))
+        })
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// `LLVM version: 22.1.8` in the output of `rustc -vV` → 22.

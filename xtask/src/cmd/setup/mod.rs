@@ -10,7 +10,7 @@ mod step;
 
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::anyhow;
 use clap::ValueEnum;
 
 use crate::progress::{quiet, say};
@@ -45,9 +45,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut done: Vec<Step> = Vec::new();
+    let mut given_up: Vec<Step> = Vec::new();
     let mut said = Vec::new();
     loop {
-        let facts = Facts::look(purpose, done.contains(&Step::AptUpdate));
+        let facts = Facts::look(purpose, &done, &given_up);
         let plan = plan::plan(&facts, purpose);
         for line in plan.present {
             if !said.contains(&line) {
@@ -64,11 +65,18 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
             }
             return Err(by_hand(&plan.steps, facts.root));
         };
-        if done.contains(step) {
-            bail!("setup: {step}: ran, but what it installs is still not found");
+        let ended = match done.contains(step) {
+            false => execute(step, done.len()),
+            true => Err(anyhow!("ran, but what it installs is still not found")),
+        };
+        match ended {
+            Ok(()) => done.push(step.clone()),
+            Err(why) if step.optional() => {
+                say(format!("setup: {step}: {why:#}"));
+                given_up.push(step.clone());
+            }
+            Err(why) => return Err(why.context(format!("setup: {step}"))),
         }
-        execute(step, done.len())?;
-        done.push(step.clone());
     }
     if !done.is_empty() {
         say(format!("setup: done in {} s", started.elapsed().as_secs()));

@@ -34,7 +34,7 @@ pub(crate) struct Tool {
 }
 
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 9] = [
+pub(crate) const TOOLS: [Tool; 10] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
@@ -45,6 +45,11 @@ pub(crate) const TOOLS: [Tool; 9] = [
     Tool {
         optional: true,
         ..tool(&["bpftool"], "bpftool", Purpose::Test)
+    },
+    Tool {
+        optional: true,
+        // promtool comes with it.
+        ..tool(&["prometheus"], "prometheus", Purpose::Test)
     },
     Tool {
         optional: true,
@@ -81,12 +86,15 @@ pub(crate) fn plan(facts: &Facts, purpose: Purpose) -> Plan {
     tools(facts, purpose, &mut plan);
     if purpose >= Purpose::Test {
         envoy(facts, &mut plan);
+        receivers(facts, &mut plan);
     }
     // Everything above was decided on lists that may be old, or absent on a new machine.
     let apt_may_help = plan.steps.iter().any(|step| match step {
         Step::Apt(_) | Step::NightlySource { .. } | Step::ByHand { .. } => true,
         Step::BuildLinker { llvm_present, .. } => !llvm_present,
-        Step::AptUpdate | Step::FetchLinker | Step::Envoy => false,
+        Step::AptUpdate | Step::FetchLinker | Step::Envoy | Step::Collector | Step::PythonTools => {
+            false
+        }
     });
     if facts.apt == Some(AptLists::Old) && facts.root && apt_may_help {
         plan.steps.insert(0, Step::AptUpdate);
@@ -210,6 +218,37 @@ fn envoy(facts: &Facts, plan: &mut Plan) {
     }
 }
 
+/// What exports are sent to in the tests.
+fn receivers(facts: &Facts, plan: &mut Plan) {
+    let wanted = [
+        (
+            "OpenTelemetry Collector",
+            facts.collector.then(xtask::paths::collector),
+            Step::Collector,
+        ),
+        (
+            "tools from PyPI",
+            facts.python_tools.then(xtask::paths::python_tools),
+            Step::PythonTools,
+        ),
+    ];
+    for (name, found, step) in wanted {
+        if let Some(path) = found {
+            plan.present.push(format!("{name}: {}", path.display()));
+        } else if step == Step::Collector && facts.apt.is_none() {
+            plan.notes.push(format!(
+                "{name} is not to be had here (it is built from Debian's packages); its tests are skipped"
+            ));
+        } else if facts.given_up.contains(&step) {
+            plan.notes.push(format!(
+                "{name}: could not be set up (see above); its tests are skipped"
+            ));
+        } else {
+            plan.steps.push(step);
+        }
+    }
+}
+
 /// Is there nothing to plan? Optional tools count.
 pub(crate) fn complete(facts: &Facts, purpose: Purpose) -> bool {
     let tools = TOOLS.iter().filter(|tool| tool.from <= purpose);
@@ -252,10 +291,14 @@ mod tests {
                 .collect(),
             pip: true,
             envoy: true,
+            collector: true,
+            python_tools: true,
+            given_up: Vec::new(),
             candidates: [
                 ("rustc-web", "1.96.0+dfsg1"),
                 ("llvm-22-dev", "1:22.1.8"),
                 ("bpftool", "7.1.0"),
+                ("prometheus", "2.42.0"),
                 ("vagrant-libvirt", "0.11.2"),
             ]
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
@@ -291,7 +334,7 @@ mod tests {
             present[0],
             "compiler for BPF: the distribution's Rust (/usr/bin/rustc)"
         );
-        assert_eq!(present.len(), 2 + TOOLS.len() + 1);
+        assert_eq!(present.len(), 2 + TOOLS.len() + 3);
     }
 
     #[test]
@@ -408,7 +451,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 caddy iproute2 nftables openssl bpftool vagrant-libvirt python3-pip",
+                "install nginx haproxy apache2 caddy iproute2 nftables openssl bpftool prometheus vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
@@ -420,6 +463,48 @@ mod tests {
             steps(other, Purpose::Demo),
             ["install with your package manager: nginx"]
         );
+    }
+
+    #[test]
+    fn receivers_are_built_where_they_can_be() {
+        type Change = fn(&mut Facts);
+        let build = "build the OpenTelemetry Collector from Debian's packages into target/tools (three minutes, 3 GB for that time)";
+        let fetch = "fetch ddapm-test-agent and kubernetes-validate into target/tools (190 MB)";
+        let no_debian = "OpenTelemetry Collector is not to be had here (it is built from Debian's packages); its tests are skipped";
+        let failed =
+            "OpenTelemetry Collector: could not be set up (see above); its tests are skipped";
+        let cases: [(&str, Change, &[&str], &[&str]); 4] = [
+            ("Debian as root", |_| (), &[build, fetch], &[]),
+            ("Debian as user", |f| f.root = false, &[build, fetch], &[]),
+            (
+                "other distribution",
+                |f| f.apt = None,
+                &[fetch],
+                &[no_debian],
+            ),
+            (
+                "the build failed",
+                |f| f.given_up = vec![Step::Collector],
+                &[fetch],
+                &[failed],
+            ),
+        ];
+        for (name, change, steps, notes) in cases {
+            let mut facts = machine();
+            (facts.collector, facts.python_tools) = (false, false);
+            change(&mut facts);
+            let plan = plan(&facts, Purpose::Test);
+            let planned: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
+            assert_eq!(planned, steps, "{name}");
+            assert_eq!(plan.notes, notes, "{name}");
+            assert!(
+                plan.steps.iter().all(|step| step.may_run(facts.root)),
+                "{name}"
+            );
+        }
+        let mut facts = machine();
+        (facts.collector, facts.python_tools) = (false, false);
+        assert!(plan(&facts, Purpose::Demo).steps.is_empty());
     }
 
     #[test]

