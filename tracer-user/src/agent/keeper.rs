@@ -76,6 +76,8 @@ pub(super) struct Keeper {
     stepped: Option<MonoNs>,
     last_second: u64,
     last_status: String,
+    /// A snapshot that waits for the counters of now.
+    wanted: Option<(&'static str, Option<Order>)>,
     writing: Option<Writing>,
     written: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
     hangup: Signal,
@@ -131,6 +133,7 @@ impl Keeper {
             stepped: None,
             last_second: 0,
             last_status: String::new(),
+            wanted: None,
             writing: None,
             written: mpsc::unbounded_channel(),
             hangup: signal(SignalKind::hangup())?,
@@ -319,9 +322,9 @@ impl Keeper {
         }
     }
 
-    /// Writes the look-back, in a thread of its own.
+    /// Writes the look-back as soon as the counters of now are there.
     fn snapshot(&mut self, reason: &'static str, order: Option<Order>) {
-        if self.writing.is_some() {
+        if self.writing.is_some() || self.wanted.is_some() {
             let why = "one is being written already; ask again in a moment";
             tracing::info!("no snapshot ({reason}): {why}");
             if let Some(order) = order {
@@ -329,6 +332,11 @@ impl Keeper {
             }
             return;
         }
+        self.wanted = Some((reason, order));
+    }
+
+    /// Writes it, in a thread of its own.
+    fn write(&mut self, reason: &'static str, order: Option<Order>) {
         self.now = self.now.max(mono_now());
         let snapshot = self.lookback.snapshot(&self.start, self.now);
         let folder = Folder::new(&self.parts.config.snapshot);
@@ -513,6 +521,12 @@ impl Sink for Keeper {
                 self.last_exchange = self.now;
                 self.take(input);
             }
+            Input::Backends(_) => {
+                self.take(input);
+                if let Some((reason, order)) = self.wanted.take() {
+                    self.write(reason, order);
+                }
+            }
             _ => self.take(input),
         }
         if second > self.last_second {
@@ -531,6 +545,9 @@ impl Sink for Keeper {
     }
 
     async fn wish(&mut self) -> Wish {
+        if self.wanted.is_some() {
+            return Wish::Count;
+        }
         let watchdog = async {
             match &mut self.watchdog {
                 Some(interval) => interval.tick().await,

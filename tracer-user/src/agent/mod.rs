@@ -89,11 +89,8 @@ pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let config = read_config(path)?;
     let _lock = Lock::take(&config.runtime_directory)?;
     let tap = log::init(config.log_output)?;
-    let result = start(path, config, tap, began);
-    if let Err(error) = &result {
-        tracing::error!("{error:#}");
-    }
-    result.map(|()| ExitCode::SUCCESS)
+    start(path, config, tap, began)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start(path: &Path, config: Config, tap: log::Tap, began: Instant) -> anyhow::Result<()> {

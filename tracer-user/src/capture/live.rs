@@ -128,10 +128,7 @@ pub(crate) async fn run<S: Sink>(
                 live.tick()?;
                 flush(&mut logger);
             }
-            _ = counters.tick() => {
-                live.feed(&Input::Backends(live.tracer.backends()))?;
-                live.log_sources()?;
-            }
+            _ = counters.tick() => live.count()?,
             _ = look.tick() => live.look()?,
             _ = queues.tick() => live.queues()?,
             _ = logs.tick(), if !live.watched.logs.is_empty() => live.logs()?,
@@ -139,7 +136,7 @@ pub(crate) async fn run<S: Sink>(
             wish = live.sink.wish() => match wish {
                 Wish::Nothing => {}
                 Wish::Watch { selection, logs } => live.watch(selection, &logs)?,
-                Wish::End => break,
+                Wish::Count => live.count()?,
             },
             () = &mut end => break,
             status = ended(&mut child) => {
@@ -355,6 +352,12 @@ impl<S: Sink> Live<S> {
             self.feed(&Input::Log(line))?;
         }
         Ok(())
+    }
+
+    /// What is counted in the kernel, and of the logs.
+    fn count(&mut self) -> anyhow::Result<()> {
+        self.log_sources()?;
+        self.feed(&Input::Backends(self.tracer.backends()))
     }
 
     fn log_sources(&mut self) -> anyhow::Result<()> {

@@ -48,8 +48,8 @@ pub(crate) enum Wish {
         /// The logs.
         logs: Vec<LogOption>,
     },
-    /// End.
-    End,
+    /// Hand over the state of all counters now.
+    Count,
 }
 
 /// The sink of a capture. True at the end: `--fail-on` asks for exit code 1.
