@@ -553,6 +553,9 @@ pub type Losses = Vec<(String, u64)>;
 pub enum Input {
     /// First input, exactly once.
     Start(SessionStart),
+    /// What came before the first input is not known: cases before this moment would lack their
+    /// beginnings and are left out. An agent's look-back says so, behind its start.
+    Since(MonoNs),
     /// A process is traced from now on.
     Proxy(ProxyProcess),
     /// The kernel reported something.
@@ -589,6 +592,7 @@ impl Input {
             Self::Kernel(KernelEvent::Exchange(exchange)) => Some(exchange.time_ns),
             Self::Kernel(KernelEvent::Dns(message)) => Some(message.time_ns),
             Self::Kernel(KernelEvent::Process(_) | KernelEvent::Backend(_))
+            | Self::Since(_)
             | Self::Proxy(_)
             | Self::LocalBackend(_)
             | Self::Config(_)

@@ -1,6 +1,7 @@
 //! why502: which backend connection caused a 502, who ended it, how, and what to change.
 
 pub mod advise;
+pub mod agent;
 pub mod capture;
 pub mod case;
 pub mod cli;

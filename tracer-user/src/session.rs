@@ -22,6 +22,8 @@ pub struct Session {
     is_over: bool,
     /// Latest moment that an input told.
     now: MonoNs,
+    /// Cases before this moment are left out.
+    since: MonoNs,
     tally: Tally,
 }
 
@@ -39,6 +41,7 @@ impl Session {
             joiner: Joiner::default(),
             is_over: false,
             now: 0,
+            since: 0,
             tally: Tally::default(),
         }
     }
@@ -49,6 +52,7 @@ impl Session {
         let mut cases = self.correlator.input(input);
         match input {
             Input::Start(start) => self.joiner.start(start),
+            Input::Since(since) => self.since = *since,
             Input::Log(read) => self.joiner.line(read),
             Input::LogSources(sources) => self.joiner.sources(sources),
             _ => {}
@@ -65,6 +69,11 @@ impl Session {
                 _ => self.joiner.advance(cases, self.now, &mut self.correlator),
             };
         }
+        self.of_interest(cases)
+    }
+
+    fn of_interest(&mut self, mut cases: Vec<Case>) -> Vec<Case> {
+        cases.retain(|case| case.time_ns >= self.since);
         self.count(&cases);
         cases
     }
@@ -77,8 +86,7 @@ impl Session {
         let cases = self
             .joiner
             .finish(Vec::new(), self.now, &mut self.correlator);
-        self.count(&cases);
-        cases
+        self.of_interest(cases)
     }
 
     /// The latest moment that is known, if logs wait for it.

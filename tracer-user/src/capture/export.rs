@@ -10,7 +10,8 @@ use crate::deliver::env::Env;
 use crate::deliver::{
     Delivery, Destination, Endpoint, Headers, Limits, Listener, Payload, Sender, Settings, Signal,
 };
-use crate::event::{Input, SessionStart};
+use crate::event::Input;
+use crate::export::{Origin, ResourceConfig, otlp, zipkin};
 
 /// Cases are sent together that come within this time.
 const DELAY: Duration = Duration::from_secs(1);
@@ -19,19 +20,23 @@ const BATCH: usize = 128;
 /// What receivers are given at the end.
 const LAST: Duration = Duration::from_secs(10);
 
-/// Makes documents of one signal from cases.
-pub(super) type Encoder = fn(Signal, &[Case], &SessionStart) -> Vec<Payload>;
-
-/// What makes the documents; `None`: nothing does, and the options are refused.
-fn encoder() -> Option<Encoder> {
-    None
+/// The documents of one signal about these cases.
+fn documents(signal: Signal, cases: &[Case], origin: &Origin) -> Vec<Payload> {
+    match signal {
+        Signal::Traces => otlp::traces(cases, origin),
+        Signal::Logs => otlp::logs(cases, origin),
+        Signal::Zipkin => zipkin(cases, origin),
+        // Counts and durations of a whole session are the agent's concern.
+        Signal::Metrics => Vec::new(),
+    }
 }
 
 /// Batches cases and hands them to the senders. Nothing here waits, but [`Export::finish`].
 pub(super) struct Export {
-    encode: Encoder,
     delivery: Delivery,
-    start: Option<SessionStart>,
+    /// What the user says of the observed service.
+    resource: ResourceConfig,
+    origin: Option<Origin>,
     waiting: Vec<Case>,
     /// When the first of them came.
     since: Option<Instant>,
@@ -43,9 +48,6 @@ impl Export {
         if exports.otlp.is_none() && exports.zipkin.is_none() {
             return Ok(None);
         }
-        let Some(encode) = encoder() else {
-            anyhow::bail!("this build cannot make OTLP or Zipkin documents; use -w FILE instead");
-        };
         let (env, warnings) = Env::of_process();
         for warning in warnings {
             eprintln!("why502: warning: {warning}");
@@ -65,23 +67,23 @@ impl Export {
             let sender = Sender::start(to, Limits::default(), None, seed, listener())?;
             senders.push(sender);
         }
-        Ok(Some(Self::new(encode, Delivery::new(senders))))
-    }
-
-    fn new(encode: Encoder, delivery: Delivery) -> Self {
-        Self {
-            encode,
-            delivery,
-            start: None,
+        let resource = ResourceConfig {
+            service_name: env.service_name,
+            attributes: env.resource_attributes,
+        };
+        Ok(Some(Self {
+            delivery: Delivery::new(senders),
+            resource,
+            origin: None,
             waiting: Vec::new(),
             since: None,
-        }
+        }))
     }
 
     /// Takes the cases that an input led to.
     pub(super) fn input(&mut self, input: &Input, cases: &[Case], now: Instant) {
         if let Input::Start(start) = input {
-            self.start = Some(start.clone());
+            self.origin = Some(Origin::new(start, self.resource.clone()));
         }
         if !cases.is_empty() {
             self.since.get_or_insert(now);
@@ -98,12 +100,12 @@ impl Export {
     fn send(&mut self) {
         self.since = None;
         let cases = std::mem::take(&mut self.waiting);
-        let Some(start) = self.start.as_ref().filter(|_| !cases.is_empty()) else {
+        let Some(origin) = self.origin.as_ref().filter(|_| !cases.is_empty()) else {
             return;
         };
         for signal in [Signal::Traces, Signal::Logs, Signal::Zipkin] {
             if self.delivery.takes(signal) {
-                for payload in (self.encode)(signal, &cases, start) {
+                for payload in documents(signal, &cases, origin) {
                     self.delivery.offer(&payload);
                 }
             }

@@ -39,6 +39,29 @@ impl Logs {
         }
     }
 
+    /// No log is followed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
+    /// Follows these logs from now on; those that are followed already, as before.
+    pub(super) fn follow_only(&mut self, options: &[LogOption]) {
+        let mut before = std::mem::take(&mut self.followed);
+        for option in options {
+            let path = option.path.to_string_lossy();
+            let same = |log: &Follower| log.source.path == path && log.given == option.format;
+            let follower = match before.iter().position(same) {
+                Some(at) => before.swap_remove(at),
+                None => {
+                    let mut follower = Follower::new(option);
+                    follower.open(Begin::End);
+                    follower
+                }
+            };
+            self.followed.push(follower);
+        }
+    }
+
     /// Logs that cannot be read now, each with the reason.
     pub(super) fn troubles(&self) -> impl Iterator<Item = (&str, &str)> {
         let trouble = |log: &'_ Follower| log.source.trouble.is_some();
@@ -407,6 +430,29 @@ mod tests {
         log.append(&format!("\n{}\n", failure("/newest")));
         assert_eq!(log.look(), found(&[(2, "/newest")]));
         assert!(log.source().skipped_bytes > BEHIND_MAX);
+    }
+
+    #[test]
+    fn other_logs_can_be_followed_from_now_on() {
+        let mut log = Log::new(Some(""));
+        log.append(&failure("/half"));
+        assert_eq!(log.look(), found(&[]));
+        let options = |paths: &[&PathBuf]| -> Vec<LogOption> {
+            let option = |path: &&PathBuf| LogOption {
+                path: (*path).clone(),
+                format: None,
+            };
+            paths.iter().map(option).collect()
+        };
+        let other = log.path.with_extension("other");
+        fs::write(&other, format!("{}\n", failure("/before"))).unwrap();
+        log.logs.follow_only(&options(&[&other, &log.path]));
+        log.append("\n");
+        assert_eq!(log.look(), found(&[(1, "/half")]), "went on in its middle");
+        log.logs.follow_only(&options(&[&other]));
+        log.append(&format!("{}\n", failure("/unheard")));
+        assert_eq!(log.look(), found(&[]));
+        assert!(!log.logs.is_empty());
     }
 
     #[test]

@@ -15,17 +15,19 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::Watching;
 use super::diagnostics::{self, Stderr};
 use super::follow::Logs;
 use super::icmp::Icmp;
 use super::in_use::InUse;
 use super::locals::{Answer, Locals};
-use super::options::CaptureOptions;
+use super::options::{CaptureOptions, LogOption};
 use super::queues::Queues;
-use super::sink::Sink;
+use super::sink::{Sink, Wish};
 use super::targets::Targets;
 use crate::config::Configs;
 use crate::decode::decode;
+use crate::discover::Selection;
 use crate::event::{Exchange, Input, KernelEvent, Losses, MonoNs, ProcessEvent, ProxyProcess};
 use crate::kernel::loader::Tracer;
 
@@ -35,7 +37,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// While nothing happens, ticks are this far apart: they end up in the recording.
 const IDLE_TICK: Duration = Duration::from_secs(5);
 /// No deadline of the session is longer than this.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(125);
+pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_secs(125);
 /// Counters are put into the session (and the recording) this often, and at the end.
 const COUNTERS: Duration = Duration::from_secs(10);
 /// Processes are looked for this often, beside the kernel's word.
@@ -52,12 +54,12 @@ const LAST_RECORDS: Duration = Duration::from_millis(150);
 const BATCH: usize = 4096;
 
 /// Wall clock, ns since the epoch.
-pub(super) fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     nanoseconds(ClockId::Realtime)
 }
 
 /// Monotonic clock, ns: the clock of the kernel programs (`bpf_ktime_get_ns`).
-pub(super) fn mono_now() -> MonoNs {
+pub(crate) fn mono_now() -> MonoNs {
     nanoseconds(ClockId::Monotonic)
 }
 
@@ -66,13 +68,17 @@ fn nanoseconds(clock: ClockId) -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Runs until something ends the capture, and writes the report. True: exit with 1.
-pub(super) async fn run(
+/// Runs until something ends the capture, and gives what the sink makes of it.
+pub(crate) async fn run<S: Sink>(
     options: &CaptureOptions,
-    mut tracer: Tracer,
-    watched: Watched,
-    sink: Sink,
-) -> anyhow::Result<bool> {
+    watching: Watching,
+    sink: S,
+) -> anyhow::Result<S::Done> {
+    let Watching {
+        mut tracer,
+        watched,
+        first: _,
+    } = watching;
     let ring = tracer.take_ring().context("the ring buffer is gone")?;
     let mut logger = options
         .verbose
@@ -122,14 +128,16 @@ pub(super) async fn run(
                 live.tick()?;
                 flush(&mut logger);
             }
-            _ = counters.tick() => {
-                live.feed(&Input::Backends(live.tracer.backends()))?;
-                live.log_sources()?;
-            }
+            _ = counters.tick() => live.count()?,
             _ = look.tick() => live.look()?,
             _ = queues.tick() => live.queues()?,
-            _ = logs.tick(), if !options.logs.is_empty() => live.logs()?,
+            _ = logs.tick(), if !live.watched.logs.is_empty() => live.logs()?,
             Some(answer) = live.watched.locals.answer() => live.local(answer)?,
+            wish = live.sink.wish() => match wish {
+                Wish::Nothing => {}
+                Wish::Watch { selection, logs } => live.watch(selection, &logs)?,
+                Wish::Count => live.count()?,
+            },
             () = &mut end => break,
             status = ended(&mut child) => {
                 let status = status?;
@@ -145,7 +153,7 @@ pub(super) async fn run(
             break;
         }
     }
-    sleep(if options.logs.is_empty() {
+    sleep(if live.watched.logs.is_empty() {
         LAST_RECORDS
     } else {
         LAST_LINES
@@ -224,13 +232,13 @@ pub(super) struct Watched {
     pub(super) configs: Configs,
 }
 
-struct Live {
+struct Live<S> {
     tracer: Tracer,
     watched: Watched,
     remote_view: bool,
     /// Processes whose configuration was not read yet.
     unread: Vec<ProxyProcess>,
-    sink: Sink,
+    sink: S,
     undecoded: u64,
     last_event: Option<Instant>,
     last_tick: Instant,
@@ -238,7 +246,7 @@ struct Live {
     last_losses: Losses,
 }
 
-impl Live {
+impl<S: Sink> Live<S> {
     /// Takes at most `most` records; true if there may be more.
     fn drain(&mut self, ring: &mut RingBuf<MapData>, most: usize) -> anyhow::Result<bool> {
         for _ in 0..most {
@@ -257,7 +265,8 @@ impl Live {
                 Err(error) => {
                     self.undecoded += 1;
                     if self.undecoded == 1 {
-                        eprintln!("why502: warning: a kernel record cannot be read: {error}");
+                        self.sink
+                            .warn(format!("a kernel record cannot be read: {error}"));
                     }
                 }
             }
@@ -345,6 +354,12 @@ impl Live {
         Ok(())
     }
 
+    /// What is counted in the kernel, and of the logs.
+    fn count(&mut self) -> anyhow::Result<()> {
+        self.log_sources()?;
+        self.feed(&Input::Backends(self.tracer.backends()))
+    }
+
     fn log_sources(&mut self) -> anyhow::Result<()> {
         let sources = self.watched.logs.sources();
         match sources.is_empty() {
@@ -402,6 +417,13 @@ impl Live {
         Ok(())
     }
 
+    /// Other processes and logs are to be watched from now on.
+    fn watch(&mut self, selection: Selection, logs: &[LogOption]) -> anyhow::Result<()> {
+        self.watched.logs.follow_only(logs);
+        self.watched.targets.select(selection, &mut self.tracer);
+        self.look()
+    }
+
     /// Losses that are new since the last look: they bear on the cases that follow.
     fn losses(&mut self) -> anyhow::Result<()> {
         let mut losses = self.tracer.losses();
@@ -415,7 +437,7 @@ impl Live {
         Ok(())
     }
 
-    fn finish(mut self) -> anyhow::Result<bool> {
+    fn finish(mut self) -> anyhow::Result<S::Done> {
         self.icmp()?;
         self.config()?;
         self.logs()?;

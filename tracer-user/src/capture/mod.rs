@@ -5,7 +5,7 @@ mod export;
 mod follow;
 mod icmp;
 mod in_use;
-mod live;
+pub(crate) mod live;
 mod locals;
 pub mod options;
 mod queues;
@@ -26,10 +26,11 @@ use self::in_use::InUse;
 use self::locals::Locals;
 use self::options::CaptureOptions;
 use self::queues::Queues;
-use self::sink::Sink;
+use self::sink::Report;
+pub(crate) use self::sink::{Sink, Wish};
 use self::targets::{Targets, namespaces};
 use crate::config::Configs;
-use crate::event::{Input, SessionStart};
+use crate::event::{Input, ProxyProcess, SessionStart};
 use crate::kernel::loader::{Settings, Tracer};
 use crate::kernel::preflight::Preflight;
 use crate::recording::Recorder;
@@ -37,12 +38,7 @@ use crate::recording::Recorder;
 /// Traces until something ends the capture, and reports.
 pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    let preflight = Preflight::look();
-    let mut notes: Vec<String> = preflight
-        .check()?
-        .iter()
-        .map(|problem| problem.what.clone())
-        .collect();
+    let ready = Ready::check()?;
     let recorder = options
         .write
         .as_deref()
@@ -51,69 +47,159 @@ pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("cannot write the recording {}", path.display()))
         })
         .transpose()?;
-
     let export = Export::start(&options.exports)?;
+    let mut warn = |warning: String| eprintln!("why502: warning: {warning}");
+    let attached = ready.attach(&options, &mut warn)?;
+    let watching = attached.watch(&options);
+    greet(&options, &watching.watched.targets, began);
+    let mut sink = Report::new(&options, recorder, export);
+    for input in &watching.first {
+        sink.input(input, 0)?;
+    }
+    let failed = runtime()?.block_on(live::run(&options, watching, sink))?;
+    Ok(ExitCode::from(u8::from(failed)))
+}
 
-    let mut tracer = Tracer::load(&settings(&options))?;
-    let mut targets = Targets::new(options.selection.clone(), options.role);
-    let mut proxies = targets.look(&mut tracer)?;
-    tracer.attach()?;
-    notes.extend(
-        tracer
-            .missing_hooks()
-            .iter()
-            .map(|hook| format!("the kernel refused the hook {hook}")),
-    );
-    let mut icmp = Icmp::default();
-    for (_, namespace) in namespaces(Path::new("/proc"), &targets.pids()) {
-        if let Err(error) = icmp.watch(&namespace) {
-            notes.push(format!(
-                "ICMP errors are not seen (raw sockets: {error}): a path MTU that shrinks is told by \
-                 retransmissions alone"
-            ));
-            break;
-        }
-    }
-    let utc_offset_s = utc_offset_s();
-    let logs = Logs::new(&options.logs, utc_offset_s);
-    for (path, trouble) in logs.troubles() {
-        eprintln!("why502: warning: the log {path} cannot be read yet ({trouble}); waiting for it");
-    }
-    let start = start(&options, &preflight, utc_offset_s, notes);
-    if let Err(error) = targets.adopt(&mut tracer) {
-        eprintln!("why502: warning: connections that are open now are not known: {error}");
-    }
-    // What began between the first look and the attachment.
-    proxies.extend(targets.look_again(&mut tracer)?);
-    let mut locals = Locals::new(options.local_backends);
-    locals.look(&targets);
-    greet(&options, &targets, began);
-
-    let mut sink = Sink::new(&options, recorder, export);
-    sink.input(&Input::Start(start), 0)?;
-    let mut configs = Configs::new("/proc");
-    let config = configs.look(&proxies);
-    for proxy in proxies {
-        sink.input(&Input::Proxy(proxy), 0)?;
-    }
-    if let Some(config) = config {
-        sink.input(&Input::Config(config), 0)?;
-    }
-    let watched = live::Watched {
-        targets,
-        locals,
-        icmp,
-        queues: Queues::default(),
-        in_use: InUse::default(),
-        logs,
-        configs,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// The event loop's runtime: one thread.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the event loop")?;
-    let failed = runtime.block_on(live::run(&options, tracer, watched, sink))?;
-    Ok(ExitCode::from(u8::from(failed)))
+        .context("cannot start the event loop")
+}
+
+/// This machine can be traced.
+pub(crate) struct Ready {
+    preflight: Preflight,
+    notes: Vec<String>,
+}
+
+impl Ready {
+    /// Fails with what stands in the way.
+    pub(crate) fn check() -> anyhow::Result<Self> {
+        let preflight = Preflight::look();
+        let problems = preflight.check()?;
+        let notes = problems
+            .iter()
+            .map(|problem| problem.what.clone())
+            .collect();
+        Ok(Self { preflight, notes })
+    }
+
+    /// Loads and attaches the programs, and opens what needs rights.
+    pub(crate) fn attach(
+        self,
+        options: &CaptureOptions,
+        warn: &mut dyn FnMut(String),
+    ) -> anyhow::Result<Attached> {
+        let Self {
+            preflight,
+            mut notes,
+        } = self;
+        let mut tracer = Tracer::load(&settings(options))?;
+        let mut targets = Targets::new(options.selection.clone(), options.role);
+        let mut proxies = targets.look(&mut tracer)?;
+        tracer.attach()?;
+        notes.extend(
+            tracer
+                .missing_hooks()
+                .iter()
+                .map(|hook| format!("the kernel refused the hook {hook}")),
+        );
+        let mut icmp = Icmp::default();
+        let proc = Path::new("/proc");
+        let mut places = namespaces(proc, &targets.pids());
+        if places.is_empty() {
+            // A proxy that starts later is most likely where we are.
+            places = namespaces(proc, &[std::process::id()]);
+        }
+        for (_, namespace) in places {
+            if let Err(error) = icmp.watch(&namespace) {
+                notes.push(format!(
+                    "ICMP errors are not seen (raw sockets: {error}): a path MTU that shrinks is \
+                     told by retransmissions alone"
+                ));
+                break;
+            }
+        }
+        let utc_offset_s = utc_offset_s();
+        let logs = Logs::new(&options.logs, utc_offset_s);
+        for (path, trouble) in logs.troubles() {
+            warn(format!(
+                "the log {path} cannot be read yet ({trouble}); waiting for it"
+            ));
+        }
+        let start = start(options, &preflight, utc_offset_s, notes);
+        if let Err(error) = targets.adopt(&mut tracer) {
+            warn(format!(
+                "connections that are open now are not known: {error}"
+            ));
+        }
+        // What began between the first look and the attachment.
+        proxies.extend(targets.look_again(&mut tracer)?);
+        Ok(Attached {
+            tracer,
+            targets,
+            proxies,
+            icmp,
+            logs,
+            start,
+        })
+    }
+}
+
+/// The programs are attached; nothing was begun that would keep rights which are dropped now.
+pub(crate) struct Attached {
+    tracer: Tracer,
+    targets: Targets,
+    proxies: Vec<ProxyProcess>,
+    icmp: Icmp,
+    logs: Logs,
+    start: SessionStart,
+}
+
+impl Attached {
+    /// The programs and their maps.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// Which processes are traced, in words; `None`: no one yet.
+    pub(crate) fn summary(&self) -> Option<String> {
+        (!self.targets.is_empty()).then(|| self.targets.summary())
+    }
+
+    /// Begins to look at everything beside the kernel's records.
+    pub(crate) fn watch(self, options: &CaptureOptions) -> Watching {
+        let mut locals = Locals::new(options.local_backends);
+        locals.look(&self.targets);
+        let mut configs = Configs::new("/proc");
+        let config = configs.look(&self.proxies);
+        let mut first = vec![Input::Start(self.start)];
+        first.extend(self.proxies.into_iter().map(Input::Proxy));
+        first.extend(config.map(Input::Config));
+        Watching {
+            tracer: self.tracer,
+            watched: live::Watched {
+                targets: self.targets,
+                locals,
+                icmp: self.icmp,
+                queues: Queues::default(),
+                in_use: InUse::default(),
+                logs: self.logs,
+                configs,
+            },
+            first,
+        }
+    }
+}
+
+/// Everything that the event loop works with.
+pub(crate) struct Watching {
+    tracer: Tracer,
+    watched: live::Watched,
+    /// The first inputs of the session.
+    pub(crate) first: Vec<Input>,
 }
 
 fn settings(options: &CaptureOptions) -> Settings {

@@ -1,5 +1,5 @@
-//! Where the inputs of a live session go: the recording, the session, and what the user sees at
-//! once. The same order for each, so that a replay sees what the live run saw.
+//! Where the inputs of a live session go. Of a capture: the recording, the session, and what the user
+//! sees at once. The same order for each, so that a replay sees what the live run saw.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::time::Instant;
@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::export::Export;
-use super::options::{CaptureOptions, FailOn};
+use super::options::{CaptureOptions, FailOn, LogOption};
+use crate::discover::Selection;
 use crate::event::Input;
 use crate::recording::Recorder;
 use crate::report::{Format, Reporter, case_line};
@@ -16,8 +17,45 @@ use crate::session::Session;
 /// Case lines that are shown per second while a capture runs; the report has all.
 const LINES_PER_SECOND: u32 = 10;
 
-/// The end of the pipe.
-pub(super) struct Sink {
+/// The end of the pipe, which may want something of the event loop meanwhile.
+pub(crate) trait Sink {
+    /// What is left when it is over.
+    type Done;
+
+    /// Takes an input. `second`: the monotonic clock's, for what is shown or done only so often.
+    fn input(&mut self, input: &Input, second: u64) -> anyhow::Result<()>;
+
+    /// Something went wrong that ends nothing.
+    fn warn(&mut self, warning: String);
+
+    /// Cases so far.
+    fn cases(&self) -> u64;
+
+    /// Waits for a wish; what is dropped while it waits loses nothing.
+    async fn wish(&mut self) -> Wish;
+
+    /// The last input was taken.
+    fn finish(self) -> anyhow::Result<Self::Done>;
+}
+
+/// What a sink can ask of the event loop.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Go on.
+    Nothing,
+    /// Watch these processes and logs from now on.
+    Watch {
+        /// The processes.
+        selection: Selection,
+        /// The logs.
+        logs: Vec<LogOption>,
+    },
+    /// Hand over the state of all counters now.
+    Count,
+}
+
+/// The sink of a capture. True at the end: `--fail-on` asks for exit code 1.
+pub(super) struct Report {
     recorder: Option<Recorder>,
     export: Option<Export>,
     session: Session,
@@ -31,7 +69,7 @@ pub(super) struct Sink {
     cases: u64,
 }
 
-impl Sink {
+impl Report {
     /// `recorder` and `export` were opened before the capture started.
     pub(super) fn new(
         options: &CaptureOptions,
@@ -53,8 +91,28 @@ impl Sink {
         }
     }
 
+    fn show(&mut self, second: u64, line: &str) {
+        if self.shown.0 != second {
+            self.shown = (second, 0);
+            if self.hidden > 0 {
+                eprintln!("… and {} more", self.hidden);
+                self.hidden = 0;
+            }
+        }
+        if self.shown.1 < LINES_PER_SECOND {
+            self.shown.1 += 1;
+            eprintln!("{line}");
+        } else {
+            self.hidden += 1;
+        }
+    }
+}
+
+impl Sink for Report {
+    type Done = bool;
+
     /// Records an input and hands it to the session.
-    pub(super) fn input(&mut self, input: &Input, second: u64) -> anyhow::Result<()> {
+    fn input(&mut self, input: &Input, second: u64) -> anyhow::Result<()> {
         if let Some(recorder) = &mut self.recorder
             && let Some(trouble) = recorder.record(input)
         {
@@ -78,29 +136,19 @@ impl Sink {
         Ok(())
     }
 
-    fn show(&mut self, second: u64, line: &str) {
-        if self.shown.0 != second {
-            self.shown = (second, 0);
-            if self.hidden > 0 {
-                eprintln!("… and {} more", self.hidden);
-                self.hidden = 0;
-            }
-        }
-        if self.shown.1 < LINES_PER_SECOND {
-            self.shown.1 += 1;
-            eprintln!("{line}");
-        } else {
-            self.hidden += 1;
-        }
+    fn warn(&mut self, warning: String) {
+        eprintln!("why502: warning: {warning}");
     }
 
-    /// Cases so far.
-    pub(super) fn cases(&self) -> u64 {
+    fn cases(&self) -> u64 {
         self.cases
     }
 
-    /// Writes the report; true if `--fail-on` asks for exit code 1.
-    pub(super) fn finish(mut self) -> anyhow::Result<bool> {
+    async fn wish(&mut self) -> Wish {
+        std::future::pending().await
+    }
+
+    fn finish(mut self) -> anyhow::Result<bool> {
         if self.hidden > 0 {
             eprintln!("… and {} more", self.hidden);
         }

@@ -56,6 +56,27 @@ impl Targets {
         }
     }
 
+    /// Traces what this selects from now on; what it does not is let go. New ones come with the next
+    /// look.
+    pub(super) fn select(&mut self, selection: Selection, tracer: &mut Tracer) {
+        self.selection = selection;
+        // A process that was asked for by id may have ended: then nothing tells who is to go.
+        let Ok(found) = scan(&self.selection, self.root) else {
+            return;
+        };
+        let gone: Vec<u32> = self
+            .known
+            .keys()
+            .filter(|pid| found.iter().all(|process| process.pid != **pid))
+            .copied()
+            .collect();
+        for pid in gone {
+            tracer.untrace(pid);
+            self.known.remove(&pid);
+            self.instances.remove(&pid);
+        }
+    }
+
     fn trace(&mut self, tracer: &mut Tracer, new: Vec<Found>) -> anyhow::Result<Vec<ProxyProcess>> {
         let pids: Vec<u32> = new.iter().map(|process| process.pid).collect();
         for listener in listening_ports(self.root, &pids) {

@@ -49,6 +49,17 @@ pub enum Command {
     #[command(after_help = CAPTURE_EXAMPLES)]
     Capture(Box<CaptureArgs>),
 
+    /// Trace all year, keep the recent past, and export what is found (needs root)
+    ///
+    /// Loads the kernel programs, gives up every right that it does not need any more, and runs until
+    /// SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the recent past as a recording.
+    /// Made to be run by systemd; scripts/agent/ has a unit and a configuration with every key.
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(AgentArgs),
+
+    /// Let the agent write its recent past as a recording, and print its path (needs root)
+    Snapshot(SnapshotArgs),
+
     /// Report on a recording that `capture -w` wrote
     ///
     /// Gives the same result as the capture itself did, on any machine and without root.
@@ -109,6 +120,39 @@ Examples:
       Trace while the command runs; exit 1 if any response failed.
   sudo why502 capture --format ndjson | jq -c 'select(.type == \"case\")'
       Each case as it happens, for other programs.";
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  why502 agent --config /etc/why502/why502.toml --check
+      Is it right? Says what would be used, or what is wrong in which line.
+  sudo why502 agent --config /etc/why502/why502.toml
+      In the foreground, until Ctrl-C.
+  why502 report $(sudo why502 snapshot)
+      What has happened in the last minutes.";
+
+/// Options of `agent`.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// The configuration, in TOML
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// Only check the configuration, and print what would be used
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of `snapshot`.
+#[derive(Args, Debug)]
+pub struct SnapshotArgs {
+    /// The configuration of the agent, which names the directory of its socket
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// The agent's socket [default: /run/why502/agent.sock]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+}
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

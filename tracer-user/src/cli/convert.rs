@@ -34,11 +34,7 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
                 "add --otlp URL or --zipkin URL",
             ));
         }
-        let mut selection = selection(&args.proxy, args.pid);
-        let anything = selection == Selection::default();
-        if args.role == RoleArg::Backend && anything {
-            selection.kinds = Kinds::Listening;
-        }
+        let selection = selection(&args.proxy, args.pid, args.role == RoleArg::Backend);
         Ok(Self {
             selection,
             role: match args.role {
@@ -74,8 +70,9 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
     }
 }
 
-/// `auto` beside other names, or beside --pid, means "and all that are known".
-fn selection(names: &[String], mut pids: Vec<u32>) -> Selection {
+/// `auto` beside other names, or beside --pid, means "and all that are known". Of a backend's host,
+/// "anything" means what listens.
+pub(crate) fn selection(names: &[String], mut pids: Vec<u32>, backend: bool) -> Selection {
     let mut kinds = Vec::new();
     for name in names {
         match name.as_str() {
@@ -88,9 +85,16 @@ fn selection(names: &[String], mut pids: Vec<u32>) -> Selection {
     pids.sort_unstable();
     pids.dedup();
     let only_auto = names.iter().all(|name| name == "auto");
+    let named_by_pid_alone = names.is_empty() && !pids.is_empty();
     Selection {
-        kinds: if names.is_empty() || only_auto && pids.is_empty() {
+        kinds: if named_by_pid_alone {
             Kinds::Auto
+        } else if only_auto && pids.is_empty() {
+            if backend {
+                Kinds::Listening
+            } else {
+                Kinds::Auto
+            }
         } else {
             Kinds::Only(kinds)
         },
@@ -99,7 +103,7 @@ fn selection(names: &[String], mut pids: Vec<u32>) -> Selection {
 }
 
 /// None named means all; the order is that of the contract.
-fn outcomes(named: &[Outcome]) -> Vec<Outcome> {
+pub(crate) fn outcomes(named: &[Outcome]) -> Vec<Outcome> {
     Outcome::ALL
         .into_iter()
         .filter(|outcome| named.is_empty() || named.contains(outcome))

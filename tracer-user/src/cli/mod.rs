@@ -1,14 +1,14 @@
 //! Command line: arguments, their conversion, and the way to each command.
 
 pub mod args;
-mod convert;
+pub(crate) mod convert;
 pub mod error;
 mod explain;
 mod generate;
 mod logs;
 mod moment;
 pub mod terminal;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -37,6 +37,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
+        Command::Agent(args) if args.check => {
+            print(|out| crate::agent::check(&args.config, out))?;
+        }
+        Command::Agent(args) => return crate::agent::run(&args.config),
+        Command::Snapshot(args) => {
+            print(|out| crate::agent::snapshot(args.config.as_deref(), args.socket, out))?;
+        }
         Command::Report(args) => print(|out| report(&args, out))?,
         Command::Logs(args) => return logs::command(&args),
         Command::Explain(args) => {

@@ -21,7 +21,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The name of a program: a file name, not a path.
-pub(super) fn proxy_name(text: &str) -> Result<String, String> {
+pub(crate) fn proxy_name(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("the name is empty".into());
     }
@@ -94,7 +94,7 @@ pub(super) fn log_format(text: &str) -> Result<Format, String> {
 }
 
 /// `1/100`, `0.01` or `100`: every hundredth.
-pub(super) fn sample_every(text: &str) -> Result<u32, String> {
+pub(crate) fn sample_every(text: &str) -> Result<u32, String> {
     let share = |share: f64| {
         if !(share > 0.0 && share <= 1.0) {
             return Err("a share lies above 0 and goes up to 1".to_owned());

@@ -214,7 +214,9 @@ impl Correlator {
                 Vec::new()
             }
             Input::Log(read) => self.advance(read.time_ns),
-            Input::Backends(_) | Input::Config(_) | Input::LogSources(_) => Vec::new(),
+            Input::Since(_) | Input::Backends(_) | Input::Config(_) | Input::LogSources(_) => {
+                Vec::new()
+            }
             // With logs, `close` follows.
             Input::End(now) => self.end(*now),
         }

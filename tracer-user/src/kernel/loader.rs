@@ -326,6 +326,12 @@ impl Tracer {
         Ok(())
     }
 
+    /// May this thread still look into the maps? Older kernels ask for a right at every call, newer ones
+    /// only where a map or program is made.
+    pub fn can_use_maps(&self) -> bool {
+        self.listen_ports.get(&0, 0).is_ok() && self.losses.get(&1, 0).is_ok()
+    }
+
     /// The ring buffer, once.
     pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.ring.take()
@@ -410,11 +416,14 @@ fn set_bit(ports: &mut Array<MapData, u64>, port: u16) -> Result<(), MapError> {
 
 fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
     let io_error = |error: io::Error| ProgramError::IOError(error);
-    move_into_link_name_space(
-        std::os::fd::AsFd::as_fd(namespace),
-        Some(LinkNameSpaceType::Network),
-    )
-    .map_err(|error| io_error(error.into()))?;
+    // To move takes a right that an agent has given up; where we are already, nobody has to move.
+    if !is_own(namespace) {
+        move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(namespace),
+            Some(LinkNameSpaceType::Network),
+        )
+        .map_err(|error| io_error(error.into()))?;
+    }
     let link = program.attach()?;
     let mut file = program
         .take_link(link)?
@@ -423,6 +432,13 @@ fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
     let mut sink = Vec::new();
     file.read_to_end(&mut sink).map_err(io_error)?;
     Ok(())
+}
+
+/// Is it the network namespace of this thread?
+fn is_own(namespace: &File) -> bool {
+    let own = std::fs::metadata("/proc/thread-self/ns/net");
+    let inode = |metadata: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&metadata);
+    own.ok().map(inode) == namespace.metadata().ok().map(inode)
 }
 
 fn config(settings: &Settings) -> Config {

@@ -26,6 +26,7 @@ mod read;
 mod write;
 
 pub use read::{OpenError, Reader, Tear};
+pub(crate) use write::frame;
 pub use write::{Recorder, Writer};
 
 #[cfg(doc)]

@@ -1,7 +1,7 @@
 //! Writes a recording.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,38 @@ use crate::event::Input;
 /// A recording holds request heads: only its owner may read it.
 const MODE: u32 = 0o600;
 
+/// Appends one input in its frame. After an error nothing was appended.
+pub(crate) fn frame(input: &Input, to: &mut Vec<u8>) -> io::Result<()> {
+    let begin = to.len();
+    let appended = append(input, to);
+    if appended.is_err() {
+        to.truncate(begin);
+    }
+    appended
+}
+
+fn append(input: &Input, to: &mut Vec<u8>) -> io::Result<()> {
+    const HEAD: usize = 8;
+    let begin = to.len();
+    to.extend([0; HEAD]);
+    serde_json::to_writer(&mut *to, input)?;
+    let payload = &to[begin + HEAD..];
+    let len = u32::try_from(payload.len())
+        .ok()
+        .filter(|len| *len as usize <= FRAME_MAX)
+        .ok_or_else(|| io::Error::other("an input is larger than 16 MiB"))?;
+    let crc = crc32fast::hash(payload);
+    to[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
+    to[begin + 4..begin + HEAD].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
 /// Frames inputs into any sink.
 #[derive(Debug)]
 pub struct Writer<W> {
     sink: W,
-    /// Reused for every frame.
-    payload: Vec<u8>,
+    /// A frame; reused for every one.
+    buffer: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
@@ -26,22 +52,20 @@ impl<W: Write> Writer<W> {
         sink.write_all(&VERSION.to_le_bytes())?;
         Ok(Self {
             sink,
-            payload: Vec::new(),
+            buffer: Vec::new(),
         })
     }
 
     /// Appends one input.
     pub fn write(&mut self, input: &Input) -> io::Result<()> {
-        self.payload.clear();
-        serde_json::to_writer(&mut self.payload, input)?;
-        let len = u32::try_from(self.payload.len())
-            .ok()
-            .filter(|len| *len as usize <= FRAME_MAX)
-            .ok_or_else(|| io::Error::other("an input is larger than 16 MiB"))?;
-        self.sink.write_all(&len.to_le_bytes())?;
-        self.sink
-            .write_all(&crc32fast::hash(&self.payload).to_le_bytes())?;
-        self.sink.write_all(&self.payload)
+        self.buffer.clear();
+        frame(input, &mut self.buffer)?;
+        self.sink.write_all(&self.buffer)
+    }
+
+    /// Appends inputs that were framed before, by [`frame`].
+    pub(crate) fn write_frames(&mut self, mut frames: impl Read) -> io::Result<()> {
+        io::copy(&mut frames, &mut self.sink).map(drop)
     }
 
     /// Hands everything written to the system.

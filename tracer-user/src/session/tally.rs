@@ -71,6 +71,7 @@ impl Tally {
             Input::Kernel(
                 KernelEvent::Process(_) | KernelEvent::Backend(_) | KernelEvent::Dns(_),
             )
+            | Input::Since(_)
             | Input::LocalBackend(_)
             | Input::Icmp(_)
             | Input::ListenQueue(_)

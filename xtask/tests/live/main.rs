@@ -5,6 +5,7 @@
     reason = "test helpers fail where they stand, like the tests"
 )]
 
+mod agent;
 mod backends;
 mod input;
 mod logs;
