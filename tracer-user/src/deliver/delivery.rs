@@ -42,9 +42,7 @@ impl Delivery {
     pub fn flush(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
-        self.senders
-            .iter()
-            .fold(true, |all, sender| sender.flush(left()) && all)
+        self.senders.iter().all(|sender| sender.flush(left()))
     }
 
     /// Stops all at the same time, within `limit`. See [`Sender::finish`].

@@ -111,6 +111,7 @@ impl Sender {
             moving: None,
             in_hand: Tally::default(),
             in_hand_of_spool: false,
+            leased: Tally::default(),
             direct: !with_spool,
             appended: 0,
             spool_waiting: Tally::default(),
@@ -238,9 +239,11 @@ impl Sender {
             .wait_until(state, deadline, |state| !state.sending && !state.writing);
         // A thread that hangs in the system must not count later what is counted now.
         state.abandoned = true;
-        if !state.in_hand_of_spool {
-            let left = std::mem::take(&mut state.in_hand);
-            state.counters.drop(Reason::Stopped, left);
+        let left = std::mem::take(&mut state.in_hand);
+        match state.in_hand_of_spool {
+            // Whole again, from the next start on.
+            true => state.in_hand_of_spool = false,
+            false => state.counters.drop(Reason::Stopped, left),
         }
         while let Some(payload) = state.moving.take().or_else(|| state.queue.pop()) {
             let left = Tally::one(payload.items);
@@ -341,8 +344,9 @@ struct State {
     moving: Option<Payload>,
     /// With the sending thread, and not yet settled.
     in_hand: Tally,
-    /// It is in the spool, too.
+    /// It is in the spool, too, and this is what the spool counts for it.
     in_hand_of_spool: bool,
+    leased: Tally,
     /// There is no spool, or it cannot be written to: the queue is sent from.
     direct: bool,
     /// Counts up with every document that reaches the spool.
@@ -365,11 +369,11 @@ impl State {
             .as_ref()
             .map(|payload| Tally::one(payload.items));
         let in_memory = self.queue.held() + moving.unwrap_or_default();
-        let in_hand = match self.in_hand_of_spool {
-            true => Tally::default(),
-            false => self.in_hand,
+        let in_spool = match self.in_hand_of_spool {
+            true => self.spool_waiting - self.leased,
+            false => self.spool_waiting,
         };
-        in_memory + in_hand + self.spool_waiting
+        in_memory + self.in_hand + in_spool
     }
 
     fn now(&self) -> Counters {
@@ -581,6 +585,7 @@ impl Sending<'_> {
                     return None;
                 }
                 state.in_hand = Tally::one(payload.items);
+                state.leased = state.in_hand;
                 state.in_hand_of_spool = true;
                 return Some((payload, From::Spool));
             }
@@ -599,7 +604,7 @@ impl Sending<'_> {
             }
             let nothing = state.queue.is_empty() && state.moving.is_none();
             if let Some(deadline) = state.stop {
-                if nothing && !state.writing || nothing && state.direct {
+                if nothing && (state.direct || !state.writing) {
                     return None;
                 }
                 let left = deadline.saturating_duration_since(now);

@@ -20,6 +20,9 @@ fn everything_arrives_once_and_in_order() {
         for number in 200..250 {
             sender.offer(document(number));
         }
+        while sender.counters().sent.items < 250 {
+            adds_up(&sender.counters());
+        }
         assert!(sender.flush(LONG));
         assert_eq!(server.bodies(), documents(0..250));
         let counters = sender.finish(LONG);
