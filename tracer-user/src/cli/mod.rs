@@ -4,6 +4,7 @@ pub mod args;
 mod convert;
 pub mod error;
 mod explain;
+mod export;
 mod generate;
 mod logs;
 mod moment;
@@ -38,6 +39,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Capture(args) => return crate::capture::run(CaptureOptions::try_from(*args)?),
         Command::Report(args) => print(|out| report(&args, out))?,
+        Command::Export(args) => export::command(&args)?,
         Command::Logs(args) => return logs::command(&args),
         Command::Explain(args) => {
             let width = terminal::width(&io::stdout());
