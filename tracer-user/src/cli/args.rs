@@ -65,6 +65,14 @@ pub enum Command {
     /// Gives the same result as the capture itself did, on any machine and without root.
     Report(ReportArgs),
 
+    /// Turn a recording into documents for tracing backends and other tools
+    ///
+    /// Traces, metrics and logs as OTLP JSON, spans as Zipkin v2 JSON, or the lines of
+    /// `report --format ndjson`. The same recording always gives the same ids. OTEL_SERVICE_NAME and
+    /// OTEL_RESOURCE_ATTRIBUTES are honoured.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+
     /// Read logs of proxies and balancers, and say what their failures mean
     ///
     /// Takes logs of NGINX, HAProxy, Envoy, Apache httpd, Caddy, Traefik, BIG-IP and the balancers of
@@ -153,6 +161,18 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "config")]
     pub socket: Option<PathBuf>,
 }
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  why502 export incident.w502 --to otlp -o traces.jsonl
+      Traces; an OpenTelemetry Collector reads the file with its otlpjsonfile receiver.
+  why502 export incident.w502 --to otlp --signal metrics
+      Counts and durations. One signal a file.
+  why502 export incident.w502 --to zipkin |
+    curl -H 'Content-Type: application/json' -d @- http://localhost:9411/api/v2/spans
+      Into Zipkin.
+  why502 export incident.w502 --to ndjson | jq -c 'select(.type == \"case\")'
+      Each case, for other programs.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -348,6 +368,48 @@ pub struct ReportArgs {
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
+}
+
+/// Options of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The recording
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Form of the documents
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub to: ExportTo,
+
+    /// Which signal of OTLP [default: traces]
+    #[arg(long, value_enum, value_name = "SIGNAL")]
+    pub signal: Option<SignalArg>,
+
+    /// Write to this file, created with mode 0600, instead of standard output
+    #[arg(short = 'o', long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
+/// Forms of exported documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportTo {
+    /// OTLP JSON, one document a line
+    Otlp,
+    /// Zipkin v2 JSON, one array
+    Zipkin,
+    /// One JSON object a line, as report --format ndjson
+    Ndjson,
+}
+
+/// Signals of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SignalArg {
+    /// A span for each failed request and each attempt
+    Traces,
+    /// Counts and durations
+    Metrics,
+    /// A record for each case
+    Logs,
 }
 
 const LOGS_EXAMPLES: &str = "\

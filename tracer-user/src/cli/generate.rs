@@ -68,6 +68,7 @@ mod tests {
         for name in [
             "capture",
             "report",
+            "export",
             "logs",
             "explain",
             "doctor",

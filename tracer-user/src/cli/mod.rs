@@ -4,6 +4,7 @@ pub mod args;
 pub(crate) mod convert;
 pub mod error;
 mod explain;
+mod export;
 mod generate;
 mod logs;
 mod moment;
@@ -45,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(|out| crate::agent::snapshot(args.config.as_deref(), args.socket, out))?;
         }
         Command::Report(args) => print(|out| report(&args, out))?,
+        Command::Export(args) => export::command(&args)?,
         Command::Logs(args) => return logs::command(&args),
         Command::Explain(args) => {
             let width = terminal::width(&io::stdout());

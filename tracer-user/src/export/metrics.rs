@@ -328,7 +328,7 @@ fn add(count: &mut u64, more: u64) {
 }
 
 /// The name as it is shown, or `other` when there are too many different ones.
-fn name_of<'a>(known: &mut dyn Iterator<Item = &'a String>, name: &str) -> String {
+fn name_of(known: &mut dyn Iterator<Item = &String>, name: &str) -> String {
     let name = printable(name, LABEL_MAX);
     let mut names = BTreeSet::new();
     for known in known {
@@ -504,7 +504,7 @@ mod tests {
     fn series_are_bounded() {
         let mut metrics = Metrics::new();
         let mut case = fixture::reuse_race();
-        for port in 1..=5_000 {
+        for port in 1..=600 {
             case.attempts[0].upstream.set_port(port);
             case.attempts[0].retransmits = 1;
             case.proxy.kind = crate::event::ProxyKind::Other(format!("p{port}"));
@@ -529,7 +529,7 @@ mod tests {
             let points = counter(&metrics, name);
             assert_eq!(points.len(), series, "{name}");
             let sum: u64 = points.iter().map(|(_, count)| count).sum();
-            assert_eq!(sum, 5_000, "{name}");
+            assert_eq!(sum, 600, "{name}");
             assert!(
                 points.iter().any(|(labels, _)| labels.contains(OTHER)),
                 "{name}"

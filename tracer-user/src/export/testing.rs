@@ -130,3 +130,34 @@ pub(super) fn snapshot(upstream: &str, exchanges: u64) -> crate::event::BackendS
         idle_closed: 0,
     }
 }
+
+mod names {
+    use super::{cases, origin, truncated};
+    use crate::export::{Metrics, spans};
+
+    /// Every name that is exported stands in docs/export.md.
+    #[test]
+    fn every_name_is_documented() {
+        let doc = include_str!("../../../docs/export.md");
+        let is_there = |name: &str| assert!(doc.contains(&format!("`{name}`")), "{name}");
+        let mut metrics = Metrics::new();
+        for case in cases().iter().chain([&truncated()]) {
+            metrics.case(case, &origin());
+            let proxy = &case.proxy;
+            let resource = origin().resource(Some(&proxy.kind), Some(proxy.pid));
+            for span in spans::of(case, &origin()) {
+                let events = span.events.iter().flat_map(|event| event.attributes.iter());
+                let all = resource.iter().chain(span.attributes.iter()).chain(events);
+                all.for_each(|(name, _)| is_there(name));
+            }
+        }
+        for family in metrics.families() {
+            is_there(family.name);
+            assert!(
+                doc.contains(&family.name.replace('.', "_")),
+                "{}",
+                family.name
+            );
+        }
+    }
+}
