@@ -381,13 +381,20 @@ pub struct ExportArgs {
     #[arg(long, value_enum, value_name = "FORM")]
     pub to: ExportTo,
 
-    /// Which signal of OTLP [default: traces]
+    /// Which signal of OTLP [default: traces; with --endpoint all three]
     #[arg(long, value_enum, value_name = "SIGNAL")]
     pub signal: Option<SignalArg>,
 
     /// Write to this file, created with mode 0600, instead of standard output
     #[arg(short = 'o', long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+
+    /// Send to this receiver instead: the base URL of an OTLP receiver or of a Zipkin server
+    ///
+    /// The usual OTEL_ variables give headers, timeouts, compression and certificates. What cannot be
+    /// delivered is an error.
+    #[arg(long, value_name = "URL", conflicts_with = "output")]
+    pub endpoint: Option<String>,
 }
 
 /// Forms of exported documents.

@@ -1,5 +1,7 @@
 //! `why502 export`: a recording in the forms of other tools.
 
+mod send;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -17,6 +19,9 @@ use crate::report::{Format, Style};
 
 /// Runs the command.
 pub(super) fn command(args: &ExportArgs) -> anyhow::Result<()> {
+    if let Some(endpoint) = &args.endpoint {
+        return send::command(args, endpoint);
+    }
     let what = documents(args)?;
     let mut out = BufWriter::new(output(args)?);
     match what {

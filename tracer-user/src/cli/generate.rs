@@ -67,6 +67,8 @@ mod tests {
         assert!(String::from_utf8(program).unwrap().contains(".TH why502"));
         for name in [
             "capture",
+            "agent",
+            "snapshot",
             "report",
             "export",
             "logs",
@@ -80,7 +82,7 @@ mod tests {
             let page = String::from_utf8(page).unwrap();
             assert!(page.contains(&format!(".TH why502-{name}")), "{page}");
         }
-        assert!(man(Some("agent"), &mut Vec::new()).is_err());
+        assert!(man(Some("live"), &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn the_state_is_kept_current() {
         let losses = |count| Input::Losses(vec![("ring_upstream".into(), count)]);
-        let table: Vec<(Vec<(MonoNs, Input)>, Vec<Input>)> = vec![
+        type Story = Vec<(MonoNs, Input)>;
+        let table: Vec<(Story, Vec<Input>)> = vec![
             (vec![(1, proxy(8)), (2, proxy(8))], vec![proxy(8)]),
             (vec![(0, proxy(8)), (1, exit(8))], vec![proxy(8)]),
             (
