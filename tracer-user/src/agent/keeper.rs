@@ -560,8 +560,6 @@ impl Sink for Keeper {
             Some(()) = self.user.recv() => self.snapshot("signal", None),
             Some(order) = self.parts.orders.recv() => self.snapshot("asked", Some(order)),
             Some(done) = self.written.1.recv() => self.snapshot_done(done),
-            // The clock goes on while nothing happens.
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         Wish::Nothing
     }
