@@ -132,11 +132,9 @@ fn the_help_lists_what_this_version_can_do_and_nothing_else() {
             "help"
         ]
     );
-    for later in ["live"] {
-        let ran = run(later);
-        assert_eq!(ran.code, Some(2), "{later}");
-        assert!(ran.err.contains("unrecognized subcommand"), "{}", ran.err);
-    }
+    let ran = run("live");
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("unrecognized subcommand"), "{}", ran.err);
 }
 
 #[test]
