@@ -277,6 +277,8 @@ pub struct Verdict {
     pub rule: &'static str,
     /// How sure.
     pub confidence: Confidence,
+    /// Part of the evidence was inferred and not seen: however sure the tie is, it stays weak.
+    pub inferred: bool,
     /// Rule id of a deeper cause, where one is known (contract): the end of the backend's process.
     pub because: Option<&'static str>,
     /// One sentence with addresses and numbers.

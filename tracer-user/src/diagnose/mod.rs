@@ -214,6 +214,7 @@ pub fn judge(case: &CaseFacts) -> Verdict {
     Verdict {
         rule: rule.id,
         confidence,
+        inferred,
         because,
         summary: summary(case, &what, &finding.delivery),
         evidence,

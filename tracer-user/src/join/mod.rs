@@ -432,6 +432,7 @@ impl Joiner {
             // The log names backend and process (DESIGN section 6).
             (Some(true), _)
                 if verdict.confidence == Confidence::Weak
+                    && !verdict.inferred
                     && case.attempts.len() == 1
                     && sureness.is_sure() =>
             {

@@ -209,8 +209,13 @@ fn a_weak_case_becomes_strong_when_the_log_names_its_backend() {
     let mut weak = case("a", "/a", 200);
     weak.verdict.confidence = Confidence::Weak;
     let line = read("nginx-error", &error_line("/a", "10.0.0.5:8080"), 1, 310);
-    let (_, _, cases) = told(vec![weak], &[line]);
+    let mut inferred = weak.clone();
+    inferred.verdict.inferred = true;
+    let (_, _, cases) = told(vec![weak], std::slice::from_ref(&line));
     assert_eq!(cases[0].verdict.confidence, Confidence::Strong);
+    // What was inferred does not become certain because the request is.
+    let (_, _, cases) = told(vec![inferred], &[line]);
+    assert_eq!(cases[0].verdict.confidence, Confidence::Weak);
 }
 
 #[test]

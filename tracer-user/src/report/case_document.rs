@@ -348,6 +348,7 @@ impl From<&Verdict> for VerdictDoc {
         let Verdict {
             rule,
             confidence,
+            inferred: _,
             because,
             summary,
             evidence,

@@ -100,6 +100,7 @@ pub(crate) fn reuse_race() -> Case {
         verdict: Verdict {
             rule: "keepalive-race",
             confidence: Confidence::Strong,
+            inferred: false,
             because: Some("backend-restart"),
             summary: "nginx sent POST /checkout on a pooled connection to 10.0.0.5:8080 that had \
                       been idle for 4.999 s; the backend was just closing it and answered with a \
@@ -259,6 +260,7 @@ pub(crate) fn masked() -> Case {
     case.verdict = Verdict {
         rule: "connect-refused",
         confidence: Confidence::Exact,
+        inferred: false,
         because: None,
         summary: "Nothing listens on [2001:db8::5]:8080; nginx then asked 10.0.0.6:8080, and the \
                   client got 200."
@@ -292,6 +294,7 @@ fn truncated() -> Case {
     case.verdict = Verdict {
         rule: "body-truncated-fin",
         confidence: Confidence::Weak,
+        inferred: false,
         because: None,
         summary: "10.0.0.6:8080 declared 5000 bytes and closed after 800.".into(),
         evidence: vec![evidence("short-body", "800 of 5000 body bytes came", None)],
@@ -317,6 +320,7 @@ fn dropped() -> Case {
     case.verdict = Verdict {
         rule: "unexplained",
         confidence: Confidence::None,
+        inferred: false,
         because: None,
         summary: "The client's connection was closed without an answer; no backend connection \
                   explains it."
