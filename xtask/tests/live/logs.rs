@@ -136,11 +136,17 @@ fn behind_tls_the_log_tells_of_the_failure_and_the_kernel_why() {
             let case = case.unwrap_or_else(|| panic!("{path} has no case\n{}", ended.stdout()));
             assert_eq!(case["verdict"]["rule"], rule, "{case:#}");
             assert_eq!(case["outcome"], outcome, "{case:#}");
-            assert_eq!(
-                case["attempts"].as_array().map(Vec::len),
-                Some(1),
+            let attempts = case["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+            // No request went to a port that refuses: two that were refused within one moment can be
+            // told apart by nothing, and are then both listed, as weak.
+            let candidates = rule == "connect-refused" && case["verdict"]["confidence"] == "weak";
+            assert!(
+                attempts.len() == 1 || candidates && !attempts.is_empty(),
                 "{case:#}"
             );
+            for attempt in attempts {
+                assert_eq!(attempt["how"] == "refused", fault == "refused", "{case:#}");
+            }
             assert_eq!(case["verdict"]["agrees_with_log"], true, "{case:#}");
             assert_own_line(&path, case);
             assert!(!case.to_string().contains("secret"), "{case:#}");
