@@ -79,6 +79,7 @@ pub(crate) async fn run<S: Sink>(
         watched,
         first: _,
     } = watching;
+    super::memory::give_back();
     let ring = tracer.take_ring().context("the ring buffer is gone")?;
     let mut logger = options
         .verbose

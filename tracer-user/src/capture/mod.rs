@@ -7,6 +7,7 @@ mod icmp;
 mod in_use;
 pub(crate) mod live;
 mod locals;
+mod memory;
 pub mod options;
 mod queues;
 mod sink;

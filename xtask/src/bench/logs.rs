@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use super::alb::Log;
 use super::child::{Run, pipeline};
+use super::machine::{Machine, machine};
+use crate::lab::process::find_program;
 
 /// Where the log begins; any number would do.
 const SEED: u64 = 502;
@@ -35,6 +37,9 @@ pub struct Options {
 pub struct Outcome {
     /// Where it was measured.
     pub machine: Machine,
+    /// The program that `awk` is here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awk: Option<String>,
     /// Size of the log, bytes.
     pub log_bytes: u64,
     /// Size of the same log in gzip, bytes.
@@ -47,21 +52,6 @@ pub struct Outcome {
     pub targets: Vec<Target>,
     /// All of it did.
     pub held: bool,
-}
-
-/// Where it was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Machine {
-    /// Cores that may be used.
-    pub cores: usize,
-    /// As the processor calls itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<String>,
-    /// Release of the kernel.
-    pub kernel: String,
-    /// The program that `awk` is here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub awk: Option<String>,
 }
 
 /// A tool in a scenario.
@@ -159,6 +149,7 @@ pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> anyhow::Result
     let targets = targets(&rows);
     Ok(Some(Outcome {
         machine: machine(),
+        awk: awk(),
         log_bytes,
         gzip_bytes,
         bad_gateways,
@@ -328,22 +319,10 @@ fn targets(rows: &[Row]) -> Vec<Target> {
     .collect()
 }
 
-fn machine() -> Machine {
-    let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let named = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(named.split_once(':')?.1.trim().to_owned())
-    });
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let awk = std::env::split_paths(&paths)
-        .find_map(|dir| fs::canonicalize(dir.join("awk")).ok())
-        .map(|path| path.display().to_string());
-    Machine {
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        cpu,
-        kernel: kernel.trim().to_owned(),
-        awk,
-    }
+/// The program that `awk` is here: one of several.
+fn awk() -> Option<String> {
+    let awk = fs::canonicalize(find_program("awk")?).ok()?;
+    Some(awk.display().to_string())
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `cargo xtask bench`: how fast why502 is, against what a person would use otherwise.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Subcommand;
-use xtask::bench::logs;
+use xtask::bench::{agent, logs};
 use xtask::lab::demo::Format;
 use xtask::paths;
 
@@ -19,6 +22,22 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    /// What the agent costs while all is well: NGINX with healthy requests at a fixed rate; needs root,
+    /// and h2load (package nghttp2-client)
+    Agent {
+        /// Requests in a second
+        #[arg(long, default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(50..=1_000_000))]
+        rate: u64,
+        /// Seconds of each round
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..=3600))]
+        seconds: u64,
+        /// Rounds
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
+        /// The form of the result
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// `why502 logs` against awk and zcat, on a large access log; builds why502 without its kernel
     /// programs, needs no root
     Logs {
@@ -39,38 +58,71 @@ static TOLD_TO_STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let What::Logs { size, runs, format } = args.what;
-    // A program that is at hand is taken as it is.
-    let why502 = match std::env::var_os("WHY502_BIN") {
-        Some(named) => named.into(),
-        None => {
-            build::without_programs()?;
-            paths::why502()
+    match args.what {
+        What::Agent {
+            rate,
+            seconds,
+            rounds,
+            format,
+        } => {
+            ensure!(
+                rustix::process::geteuid().is_root(),
+                "the agent needs root: sudo cargo xtask bench agent"
+            );
+            let why502 = why502(|| build::why502(true))?;
+            stop::watch("bench", &TOLD_TO_STOP)?;
+            let options = agent::Options {
+                per_second: rate,
+                duration: Duration::from_secs(seconds),
+                rounds: usize::from(rounds),
+            };
+            let outcome = agent::run(options, &why502, &TOLD_TO_STOP)?;
+            end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
         }
-    };
-    stop::watch("bench", &TOLD_TO_STOP)?;
-    let options = logs::Options {
-        bytes: size,
-        runs: usize::from(runs),
-    };
-    let Some(outcome) = logs::run(options, &why502, &TOLD_TO_STOP)? else {
+        What::Logs { size, runs, format } => {
+            let why502 = why502(build::without_programs)?;
+            stop::watch("bench", &TOLD_TO_STOP)?;
+            let options = logs::Options {
+                bytes: size,
+                runs: usize::from(runs),
+            };
+            let outcome = logs::run(options, &why502, &TOLD_TO_STOP)?;
+            end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
+        }
+    }
+}
+
+/// A program that is at hand is taken as it is.
+fn why502(build: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("WHY502_BIN") {
+        return Ok(named.into());
+    }
+    build()?;
+    Ok(paths::why502())
+}
+
+fn json(outcome: &impl serde::Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(outcome)
+}
+
+/// Prints whether it held, in words and in JSON. `None`: it was told to stop.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn end(
+    format: Format,
+    outcome: Option<(bool, String, serde_json::Result<String>)>,
+) -> anyhow::Result<ExitCode> {
+    let Some((held, text, json)) = outcome else {
         eprintln!("bench: stopped; its files are gone");
         return Ok(ExitCode::from(130));
     };
-    print(format, &outcome)?;
-    Ok(match outcome.held {
+    match format {
+        Format::Text => print!("{text}"),
+        Format::Json => println!("{}", json?),
+    }
+    Ok(match held {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(format: Format, outcome: &logs::Outcome) -> anyhow::Result<()> {
-    match format {
-        Format::Text => print!("{}", outcome.text()),
-        Format::Json => println!("{}", serde_json::to_string(outcome)?),
-    }
-    Ok(())
 }
 
 /// `1G`, `200M`, `5000`.

@@ -4,6 +4,7 @@
 //! Everything here talks over 127.0.0.0/8 only, keeps its files in a temporary directory and is
 //! gone when its owner is dropped.
 
+pub mod agent;
 pub mod backend;
 pub mod capture;
 pub mod client;

@@ -1,0 +1,76 @@
+//! What a running process costs: processor time and memory, from `/proc`.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Time on a processor, in user space and in the kernel, of all its threads.
+    pub(super) cpu: Duration,
+    /// Resident memory now, bytes.
+    pub(super) rss_bytes: u64,
+    /// Most resident memory so far, bytes.
+    pub(super) peak_rss_bytes: u64,
+}
+
+/// Looks at a process. Errors: there is none, or `/proc` has another form.
+pub(super) fn of(pid: u32) -> Result<Usage> {
+    let read = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    };
+    let (stat, status) = (read("stat")?, read("status")?);
+    Ok(Usage {
+        cpu: cpu(&stat, rustix::param::clock_ticks_per_second())
+            .with_context(|| format!("/proc/{pid}/stat has an unknown form"))?,
+        rss_bytes: kilobytes(&status, "VmRSS:").context("no VmRSS")?,
+        peak_rss_bytes: kilobytes(&status, "VmHWM:").context("no VmHWM")?,
+    })
+}
+
+/// `utime` and `stime`, fields 14 and 15 of proc_pid_stat(5), clock ticks.
+fn cpu(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    // The name in parentheses may itself hold parentheses and blanks.
+    let behind = stat.rsplit_once(')')?.1;
+    let mut fields = behind.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let ticks = user.checked_add(system)?;
+    Some(Duration::from_secs_f64(
+        ticks as f64 / ticks_per_second as f64,
+    ))
+}
+
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(number * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_behind_an_odd_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 5 0 0";
+        assert_eq!(cpu(stat, 100), Some(Duration::from_secs(3)));
+        assert_eq!(cpu("7 (a", 100), None);
+        assert_eq!(cpu("7 (a) S 1", 100), None);
+        assert_eq!(
+            kilobytes("VmPeak:\t 9 kB\nVmRSS:\t  12 kB\n", "VmRSS:"),
+            Some(12_288)
+        );
+        assert_eq!(kilobytes("VmRSS:\t12 MB", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn of_this_process() {
+        let before = of(std::process::id()).unwrap();
+        assert!(before.rss_bytes > 100_000 && before.peak_rss_bytes >= before.rss_bytes);
+        assert!(of(u32::MAX).is_err());
+    }
+}
