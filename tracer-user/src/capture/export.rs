@@ -67,13 +67,9 @@ impl Export {
             let sender = Sender::start(to, Limits::default(), None, seed, listener())?;
             senders.push(sender);
         }
-        let resource = ResourceConfig {
-            service_name: env.service_name,
-            attributes: env.resource_attributes,
-        };
         Ok(Some(Self {
             delivery: Delivery::new(senders),
-            resource,
+            resource: ResourceConfig::from(&env),
             origin: None,
             waiting: Vec::new(),
             since: None,

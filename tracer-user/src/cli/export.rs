@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use super::args::{ExportArgs, ExportTo, SignalArg};
 use super::error::UsageError;
 use crate::deliver::Payload;
-use crate::export::{Documents, ResourceConfig, replay};
-use crate::printable::printable;
+use crate::deliver::env::{Env, Warning};
+use crate::export::{Documents, replay};
 use crate::recording::Tear;
 use crate::report::{Format, Style};
 
@@ -28,7 +28,8 @@ pub(super) fn command(args: &ExportArgs) -> anyhow::Result<()> {
         None => crate::report::command(&args.file, &[], Format::Ndjson, Style::PLAIN, &mut out)?,
         Some(what) => {
             let mut written = Written::new(what, &mut out);
-            read(&args.file, what, &mut |payload| written.add(&payload))?;
+            let env = warned(Env::resource_of_process());
+            read(&args.file, what, &env, &mut |payload| written.add(&payload))?;
             written.finish()?;
         }
     }
@@ -50,36 +51,28 @@ fn documents(args: &ExportArgs) -> anyhow::Result<Option<Documents>> {
     })
 }
 
+fn warned((env, warnings): (Env, Vec<Warning>)) -> Env {
+    for warning in warnings {
+        eprintln!("why502: warning: {warning}");
+    }
+    env
+}
+
 /// Hands the documents of a recording to `sink`: a file, or what sends them.
 fn read(
     file: &Path,
     what: Documents,
+    env: &Env,
     sink: &mut dyn FnMut(Payload) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let name = file.display();
     let source = File::open(file).with_context(|| format!("cannot open {name}"))?;
-    let tear: Option<Tear> = replay(BufReader::new(source), what, &resource(), sink)
+    let tear: Option<Tear> = replay(BufReader::new(source), what, &env.into(), sink)
         .with_context(|| format!("cannot export {name}"))?;
     if let Some(tear) = tear {
         eprintln!("why502: warning: {name}: {tear}");
     }
     Ok(())
-}
-
-/// What the environment says about the resource.
-fn resource() -> ResourceConfig {
-    let value = |name| std::env::var(name).ok();
-    let (name, attributes) = (
-        value("OTEL_SERVICE_NAME"),
-        value("OTEL_RESOURCE_ATTRIBUTES"),
-    );
-    ResourceConfig::from_env(name.as_deref(), attributes.as_deref()).unwrap_or_else(|error| {
-        eprintln!(
-            "why502: warning: OTEL_RESOURCE_ATTRIBUTES is left out: {}",
-            printable(&error, 200)
-        );
-        ResourceConfig::from_env(name.as_deref(), None).unwrap_or_default()
-    })
 }
 
 fn output(args: &ExportArgs) -> anyhow::Result<Box<dyn Write>> {

@@ -13,6 +13,11 @@ use super::headers::Headers;
 use super::payload::Signal;
 use super::settings::Settings;
 
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+/// Most attributes that the user may add to the resource.
+const ATTRIBUTES_MAX: usize = 64;
+
 /// Everything that the environment says about exports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Env {
@@ -24,7 +29,7 @@ pub struct Env {
     pub of_signal: BTreeMap<Signal, Settings>,
     /// `OTEL_{TRACES,METRICS,LOGS}_EXPORTER`, where set.
     pub exporters: BTreeMap<Signal, Exporter>,
-    /// `OTEL_SERVICE_NAME`, else `service.name` of the attributes.
+    /// `OTEL_SERVICE_NAME`, else `service.name` of the attributes; never empty.
     pub service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES`, without `service.name`, decoded.
     pub resource_attributes: Vec<(String, String)>,
@@ -59,10 +64,16 @@ pub enum Exporter {
 pub type Warning = String;
 
 impl Env {
-    /// Reads this process's environment. The only function here that looks.
+    /// Reads this process's environment.
     pub fn of_process() -> (Self, Vec<Warning>) {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         Self::read(std::env::vars_os().map(|(key, value)| (text(key), text(value))))
+    }
+
+    /// Only what it says about the resource: who sends nothing is not warned about endpoints.
+    pub fn resource_of_process() -> (Self, Vec<Warning>) {
+        let vars = [SERVICE_NAME, RESOURCE_ATTRIBUTES].into_iter();
+        Self::read(vars.filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?))))
     }
 
     /// Reads variables; others than ours are left alone.
@@ -286,37 +297,19 @@ impl Reader {
         })
     }
 
+    /// `OTEL_RESOURCE_ATTRIBUTES` is left out as a whole if one is bad, as its specification wants
+    /// (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
     fn resource(&mut self, env: &mut Env) {
-        const KEY: &str = "OTEL_RESOURCE_ATTRIBUTES";
-        let text = self.text(KEY).unwrap_or_default();
-        let mut attributes = Vec::new();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            let pair = pair.split_once('=');
-            let decoded = pair.and_then(|(key, value)| {
-                let decode = |text: &str| {
-                    let bytes = super::headers::percent_decode(text.trim())?;
-                    String::from_utf8(bytes).ok()
-                };
-                let key = decode(key).filter(|key| !key.is_empty())?;
-                Some((key, decode(value)?))
-            });
-            match decoded {
-                Some(pair) => attributes.push(pair),
-                None => {
-                    // The specification wants all of it left out, not half.
-                    self.left_out(KEY, "give key=value,key2=value2, percent-encoded");
-                    attributes.clear();
-                    break;
-                }
-            }
-        }
-        for (key, value) in attributes {
+        let wanted = "key=value,key2=value2, percent-encoded, not more than 64";
+        let attributes = self.parsed(RESOURCE_ATTRIBUTES, wanted, attributes);
+        for (key, value) in attributes.unwrap_or_default() {
             match key.as_str() {
+                "service.name" if value.is_empty() => {}
                 "service.name" => env.service_name = Some(value),
                 _ => env.resource_attributes.push((key, value)),
             }
         }
-        if let Some(name) = self.text("OTEL_SERVICE_NAME") {
+        if let Some(name) = self.text(SERVICE_NAME) {
             env.service_name = Some(name);
         }
     }
@@ -324,6 +317,21 @@ impl Reader {
 
 fn upper(signal: Signal) -> String {
     signal.name().to_ascii_uppercase()
+}
+
+fn attributes(list: &str) -> Option<Vec<(String, String)>> {
+    let decode = |text: &str| {
+        let bytes = super::headers::percent_decode(text.trim())?;
+        String::from_utf8(bytes).ok()
+    };
+    let pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
+    let attributes = pairs.map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let key = decode(key).filter(|key| !key.is_empty())?;
+        Some((key, decode(value)?))
+    });
+    let attributes: Vec<_> = attributes.collect::<Option<_>>()?;
+    (attributes.len() <= ATTRIBUTES_MAX).then_some(attributes)
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -477,6 +485,23 @@ mod tests {
         assert_eq!(env.prometheus_port, Some(9464));
         let env = good("OTEL_RESOURCE_ATTRIBUTES=service.name=other");
         assert_eq!(env.service_name.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn attributes_of_the_resource() {
+        assert_eq!(
+            attributes(" a=1 , b = x%2Cy%3D ,, c=").unwrap(),
+            [("a", "1"), ("b", "x,y="), ("c", "")].map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
+        for bad in ["a", "=1", "a=%", "a=%2", "a=%zz", "a=%ff", "ok=1,bad"] {
+            assert_eq!(attributes(bad), None, "{bad}");
+        }
+        let many = format!("OTEL_RESOURCE_ATTRIBUTES={}", "a=1,".repeat(65));
+        let (env, warnings) = read(&many);
+        assert!(
+            env.resource_attributes.is_empty() && warnings[0].contains("64"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -69,10 +69,7 @@ impl Documents {
         Ok(Some(Self {
             delivery: Arc::new(Delivery::new(senders)),
             metrics,
-            resource: ResourceConfig {
-                service_name: env.service_name,
-                attributes: env.resource_attributes,
-            },
+            resource: ResourceConfig::from(&env),
             origin: None,
             began_unix_ns: unix_ns,
             waiting: Vec::new(),

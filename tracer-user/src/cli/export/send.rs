@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::{ExportArgs, ExportTo, SignalArg, UsageError, read};
+use super::{ExportArgs, ExportTo, SignalArg, UsageError, read, warned};
 use crate::deliver::env::Env;
 use crate::deliver::{Endpoint, Limits, Reason, Sender, Settings, Signal};
 use crate::export::Documents;
@@ -15,10 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends all signals that were asked for, one after the other.
 pub(super) fn command(args: &ExportArgs, endpoint: &str) -> anyhow::Result<()> {
-    let (env, warnings) = Env::of_process();
-    for warning in warnings {
-        eprintln!("why502: warning: {warning}");
-    }
+    let env = warned(Env::of_process());
     for (what, signal) in signals(args)? {
         send(args, endpoint, what, signal, &env)?;
     }
@@ -75,7 +72,7 @@ fn send(
             false => said.clone(),
         }
     };
-    read(&args.file, what, &mut |payload| {
+    read(&args.file, what, env, &mut |payload| {
         sender.offer(payload);
         // One after the other: what waits in memory stays small however long the recording is.
         if !sender.flush(PATIENCE) {
