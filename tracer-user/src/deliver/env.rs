@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::destination::{Compression, Endpoint, Url};
+use super::destination::{Compression, Destination, Endpoint, Url};
 use super::headers::Headers;
 use super::payload::Signal;
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError};
 
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
@@ -100,13 +100,27 @@ impl Env {
         }
     }
 
+    /// Where a signal goes: what is typed or configured, over the environment.
+    ///
+    /// # Errors
+    ///
+    /// Together they give no destination.
+    pub fn destination(
+        &self,
+        signal: Signal,
+        given: Settings,
+    ) -> Result<Destination, SettingsError> {
+        given.over(&self.settings(signal)).destination(signal)
+    }
+
     /// Does the environment itself ask for this signal to be sent somewhere? Only an endpoint does:
     /// nothing leaves the host because of a default.
     pub fn asks_for(&self, signal: Signal) -> bool {
         !self.forbids(signal) && self.settings(signal).endpoint.is_some()
     }
 
-    /// Does `OTEL_…_EXPORTER=none` stand for this very signal?
+    /// Does `OTEL_…_EXPORTER=none` stand for this very signal? Who types or configures a URL wants
+    /// something sent there: only this word is heard against it.
     pub fn is_none(&self, signal: Signal) -> bool {
         self.exporters.get(&signal) == Some(&Exporter::None)
     }
@@ -424,7 +438,7 @@ mod tests {
         let (traces, metrics, logs) = (of(Signal::Traces), of(Signal::Metrics), of(Signal::Logs));
         assert_eq!(traces.headers, Headers::from_lines("a: 1\nb: 2").unwrap());
         assert_eq!(logs.headers, Headers::from_lines("a: 1\nb: 1").unwrap());
-        let ms = |to: &super::super::Destination| to.timeout.as_millis();
+        let ms = |to: &Destination| to.timeout.as_millis();
         assert_eq!((ms(&traces), ms(&logs)), (5000, 100));
         assert_eq!(traces.compression, Compression::Gzip);
         assert_eq!(metrics.compression, Compression::None);
