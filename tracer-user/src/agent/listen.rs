@@ -18,7 +18,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::vitals::{Form, Vitals};
+use super::vitals::Vitals;
+use crate::export::Family;
+use crate::export::prometheus::{self, Exposition};
 
 /// Readers at a time; others wait in the accept queue.
 const CONNECTIONS: usize = 16;
@@ -29,8 +31,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 /// … and is not larger, bytes (hyper's smallest buffer).
 const HEAD_MAX: usize = 8192;
 
-/// More metrics for the page, in the form that is asked for.
-pub(super) type More = Box<dyn Fn(Form) -> String + Send + Sync>;
+/// More metrics for the page.
+pub(super) type More = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 /// What can be asked for.
 #[derive(Default)]
@@ -117,12 +119,10 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();
             let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
-            let form = Form::accepted(&accept.join(","));
-            let mut page: String = pages.more.iter().map(|more| more(form)).collect();
-            page.push_str(&vitals().render(form));
-            if form == Form::OpenMetrics {
-                page.push_str("# EOF\n");
-            }
+            let form = Exposition::of_accept(&accept.join(","));
+            let mut families: Vec<Family> = pages.more.iter().flat_map(|more| more()).collect();
+            families.extend(vitals().families());
+            let page = prometheus::text(&families, form);
             with(StatusCode::OK, form.content_type(), page)
         }
         "/healthz" => with(StatusCode::OK, "application/json", vitals().health()),
@@ -154,6 +154,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::export::{Point, Points};
 
     /// Sends that, and gives everything that comes back.
     fn say(addr: SocketAddr, request: &str) -> String {
@@ -171,8 +172,12 @@ mod tests {
     fn what_can_be_asked() {
         let runtime = crate::capture::runtime().unwrap();
         let inside = runtime.enter();
+        let more = || {
+            let points = Points::Counter(vec![Point::new(Vec::new(), 7)]);
+            vec![Family::new("more.things", "{thing}", "More.", points)]
+        };
         let pages = Pages {
-            more: vec![Box::new(|form| format!("# {form:?}\n"))],
+            more: vec![Box::new(more)],
             ..Pages::default()
         };
         let listening = listen(([127, 0, 0, 1], 0).into(), Arc::new(pages)).unwrap();
@@ -204,9 +209,14 @@ mod tests {
                 "why502_agent_uptime_seconds 0",
             ),
             ("GET /metrics", "", "200 OK", "version=0.0.4"),
-            ("GET /metrics", "", "200 OK", "# Classic"),
+            ("GET /metrics", "", "200 OK", "\nmore_things_total 7"),
             ("GET /metrics?x=1", openmetrics, "200 OK", "# EOF"),
-            ("GET /metrics", openmetrics, "200 OK", "# OpenMetrics"),
+            (
+                "GET /metrics",
+                openmetrics,
+                "200 OK",
+                "# TYPE more_things counter",
+            ),
             ("GET /healthz", "", "200 OK", "\"status\":\"ok\""),
             ("GET /secret", "", "404", "/healthz"),
             ("POST /metrics", "", "405", "allow: GET, HEAD"),

@@ -37,7 +37,6 @@ use self::notify::Notify;
 use crate::capture::{Attached, Ready, Sink as _, live, runtime};
 use crate::deliver::Delivery;
 use crate::deliver::env::Env;
-use crate::export::prometheus::Exposition;
 
 /// A larger file is no configuration.
 const CONFIG_MAX: u64 = 1 << 20;
@@ -162,20 +161,14 @@ type Delivered = Arc<OnceLock<Arc<Delivery>>>;
 
 /// The exporters' part of the metrics page.
 fn more(metrics: export::Shared, delivered: Delivered) -> listen::More {
-    Box::new(move |form| {
+    Box::new(move || {
         let metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families = metrics.families();
         drop(metrics);
         if let Some(delivery) = delivered.get() {
             families.push(export::items(&delivery.counters()));
         }
-        let form = match form {
-            vitals::Form::Classic => Exposition::Classic,
-            vitals::Form::OpenMetrics => Exposition::OpenMetrics,
-        };
-        let text = crate::export::prometheus::text(&families, form);
-        // The page goes on.
-        text.trim_end_matches("# EOF\n").to_owned()
+        families
     })
 }
 

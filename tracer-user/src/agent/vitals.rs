@@ -1,39 +1,12 @@
 //! What the agent tells of itself: for Prometheus and for a health check.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::event::Losses;
-
-/// Text forms of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// Prometheus's classic text, version 0.0.4.
-    Classic,
-    /// OpenMetrics 1.0.0.
-    OpenMetrics,
-}
-
-impl Form {
-    /// The form that the reader asks for.
-    pub(super) fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Classic
-        }
-    }
-
-    pub(super) const fn content_type(self) -> &'static str {
-        match self {
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
+use crate::export::{Family, Label, Point, Points};
 
 /// Figures of the agent, kept current by its loop.
 #[derive(Clone, Debug, Default)]
@@ -57,101 +30,114 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
-    /// As one page of metrics, without the end mark of OpenMetrics.
-    pub(super) fn render(&self, form: Form) -> String {
-        let mut page = Page {
-            form,
-            text: String::new(),
-        };
-        let version = label("version", env!("CARGO_PKG_VERSION"));
-        page.gauge(
-            "why502_agent_info",
-            "The agent's version.",
-            &[(version, 1.0)],
-        );
-        page.gauge(
-            "process_start_time_seconds",
-            "When the agent started, in seconds since the epoch.",
-            &plain(self.started_unix_s),
-        );
-        page.gauge(
-            "why502_agent_uptime_seconds",
-            "Time since the agent started, by the monotonic clock.",
-            &plain(self.uptime_s),
-        );
-        if let Some(bytes) = resident_bytes() {
-            let help = "Memory that the agent holds.";
-            page.gauge("process_resident_memory_bytes", help, &plain(bytes as f64));
-        }
+    /// As metrics, with the memory and processor time of now.
+    pub(super) fn families(&self) -> Vec<Family> {
+        let memory = resident_bytes().map(|bytes| Point::new(Vec::new(), bytes as f64));
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        page.counter(
-            "process_cpu_seconds",
-            "Processor time that the agent has used.",
-            &plain(cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9),
-        );
-        page.gauge(
-            "why502_agent_traced_processes",
-            "Proxy processes that are traced.",
-            &plain(self.traced as f64),
-        );
-        page.counter(
-            "why502_agent_cases",
-            "Failures that were found.",
-            &labelled("outcome", self.cases.iter().map(|(name, n)| (*name, *n))),
-        );
-        page.counter(
-            "why502_agent_records_lost",
-            "Records that were lost, by the place.",
-            &labelled(
-                "kind",
-                self.losses.iter().map(|(name, n)| (name.as_str(), *n)),
-            ),
-        );
-        page.gauge(
-            "why502_agent_lookback_bytes",
-            "Memory of the look-back.",
-            &plain(self.lookback_bytes as f64),
-        );
-        page.gauge(
-            "why502_agent_lookback_limit_bytes",
-            "Most memory that the look-back may take.",
-            &plain(self.lookback_limit_bytes as f64),
-        );
-        page.gauge(
-            "why502_agent_lookback_seconds",
-            "How far the look-back reaches.",
-            &plain(self.lookback_seconds),
-        );
-        page.counter(
-            "why502_agent_lookback_refused",
-            "Inputs that were too large for the look-back.",
-            &plain(self.lookback_refused as f64),
-        );
-        let snapshots = self.snapshots.iter().map(|((reason, result), n)| {
-            let labels = format!("{},{}", label("reason", reason), label("result", result));
-            (labels, *n as f64)
+        let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
+        let snapshots = self.snapshots.iter().map(|((reason, result), count)| {
+            let labels = vec![("reason", (*reason).into()), ("result", (*result).into())];
+            Point::new(labels, *count)
         });
-        page.counter(
-            "why502_agent_snapshots",
-            "Snapshots of the look-back.",
-            &snapshots.collect::<Vec<_>>(),
-        );
-        page.counter(
-            "why502_agent_reloads",
-            "Times that the configuration was read again.",
-            &labelled("result", self.reloads.iter().map(|(name, n)| (*name, *n))),
-        );
-        page.counter(
-            "why502_agent_clock_steps",
-            "Times that the wall clock was set.",
-            &plain(self.clock_steps as f64),
-        );
-        page.counter(
-            "why502_agent_sessions",
-            "Times that tables were begun anew.",
-            &plain(self.sessions as f64),
-        );
-        page.text
+        vec![
+            Family::new(
+                "why502.agent.info",
+                "1",
+                "The agent's version.",
+                Points::Gauge(vec![Point::new(version, 1.0)]),
+            ),
+            Family::new(
+                "process.start_time",
+                "s",
+                "When the agent started, in seconds since the epoch.",
+                gauge(self.started_unix_s),
+            ),
+            Family::new(
+                "why502.agent.uptime",
+                "s",
+                "Time since the agent started, by the monotonic clock.",
+                gauge(self.uptime_s),
+            ),
+            Family::new(
+                "process.resident_memory",
+                "By",
+                "Memory that the agent holds.",
+                Points::Gauge(memory.into_iter().collect()),
+            ),
+            Family::new(
+                "process.cpu",
+                "s",
+                "Processor time that the agent has used.",
+                Points::Sum(vec![Point::new(Vec::new(), cpu)]),
+            ),
+            Family::new(
+                "why502.agent.traced_processes",
+                "{process}",
+                "Proxy processes that are traced.",
+                gauge(self.traced as f64),
+            ),
+            Family::new(
+                "why502.agent.cases",
+                "{case}",
+                "Failures that were found.",
+                counters("outcome", self.cases.iter().map(|(name, n)| (*name, *n))),
+            ),
+            Family::new(
+                "why502.agent.records_lost",
+                "{record}",
+                "Records that were lost, by the place.",
+                counters("kind", self.losses.iter().cloned()),
+            ),
+            Family::new(
+                "why502.agent.lookback",
+                "By",
+                "Memory of the look-back.",
+                gauge(self.lookback_bytes as f64),
+            ),
+            Family::new(
+                "why502.agent.lookback_limit",
+                "By",
+                "Most memory that the look-back may take.",
+                gauge(self.lookback_limit_bytes as f64),
+            ),
+            Family::new(
+                "why502.agent.lookback",
+                "s",
+                "How far the look-back reaches.",
+                gauge(self.lookback_seconds),
+            ),
+            Family::new(
+                "why502.agent.lookback_refused",
+                "{input}",
+                "Inputs that were too large for the look-back.",
+                counter(self.lookback_refused),
+            ),
+            Family::new(
+                "why502.agent.snapshots",
+                "{snapshot}",
+                "Snapshots of the look-back.",
+                Points::Counter(snapshots.collect()),
+            ),
+            Family::new(
+                "why502.agent.reloads",
+                "{reload}",
+                "Times that the configuration was read again.",
+                counters("result", self.reloads.iter().map(|(name, n)| (*name, *n))),
+            ),
+            Family::new(
+                "why502.agent.clock_steps",
+                "{step}",
+                "Times that the wall clock was set.",
+                counter(self.clock_steps),
+            ),
+            Family::new(
+                "why502.agent.sessions",
+                "{session}",
+                "Times that tables were begun anew.",
+                counter(self.sessions),
+            ),
+        ]
     }
 
     /// For a health check: one JSON object.
@@ -167,51 +153,18 @@ impl Vitals {
     }
 }
 
-struct Page {
-    form: Form,
-    text: String,
+fn gauge(value: f64) -> Points {
+    Points::Gauge(vec![Point::new(Vec::new(), value)])
 }
 
-impl Page {
-    fn gauge(&mut self, name: &str, help: &str, samples: &[(String, f64)]) {
-        self.family(name, "", "gauge", help, samples);
-    }
-
-    /// `name` without `_total`.
-    fn counter(&mut self, name: &str, help: &str, samples: &[(String, f64)]) {
-        self.family(name, "_total", "counter", help, samples);
-    }
-
-    fn family(&mut self, name: &str, end: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
-        // OpenMetrics names the family without the end that its samples have.
-        let family = match self.form {
-            Form::Classic => format!("{name}{end}"),
-            Form::OpenMetrics => name.to_owned(),
-        };
-        let out = &mut self.text;
-        let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}");
-        for (labels, value) in samples {
-            let _ = match labels.as_str() {
-                "" => writeln!(out, "{name}{end} {value}"),
-                labels => writeln!(out, "{name}{end}{{{labels}}} {value}"),
-            };
-        }
-    }
+fn counter(count: u64) -> Points {
+    Points::Counter(vec![Point::new(Vec::new(), count)])
 }
 
-fn plain(value: f64) -> Vec<(String, f64)> {
-    vec![(String::new(), value)]
-}
-
-fn labelled<'n>(name: &str, values: impl Iterator<Item = (&'n str, u64)>) -> Vec<(String, f64)> {
-    values
-        .map(|(value, count)| (label(name, value), count as f64))
-        .collect()
-}
-
-fn label(name: &str, value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("{name}=\"{}\"", value.replace('\n', "\\n"))
+/// One for each value of a label.
+fn counters(label: &'static str, counts: impl Iterator<Item = (impl Into<Label>, u64)>) -> Points {
+    let points = counts.map(|(value, count)| Point::new(vec![(label, value.into())], count));
+    Points::Counter(points.collect())
 }
 
 /// The second number of `/proc/self/statm`, in pages.
@@ -224,6 +177,7 @@ pub(super) fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::prometheus::{Exposition, text};
 
     #[test]
     fn both_forms() {
@@ -231,17 +185,23 @@ mod tests {
         vitals.cases.insert("error-response", 7);
         vitals.losses = vec![("a\"b".into(), 2)];
         vitals.snapshots.insert(("burst", "written"), 1);
-        let classic = vitals.render(Form::Classic);
+        let families = vitals.families();
+        let classic = text(&families, Exposition::Classic);
         for line in [
             "# TYPE why502_agent_cases_total counter",
             "why502_agent_cases_total{outcome=\"error-response\"} 7",
             "why502_agent_records_lost_total{kind=\"a\\\"b\"} 2",
             "why502_agent_snapshots_total{reason=\"burst\",result=\"written\"} 1",
             "why502_agent_traced_processes 0",
+            "why502_agent_lookback_limit_bytes 0",
+            "why502_agent_lookback_seconds 0",
+            "# TYPE process_cpu_seconds_total counter",
+            "# TYPE process_resident_memory_bytes gauge",
+            "process_start_time_seconds 0",
         ] {
             assert!(classic.lines().any(|l| l == line), "{line}\n{classic}");
         }
-        let open = vitals.render(Form::OpenMetrics);
+        let open = text(&families, Exposition::OpenMetrics);
         for line in [
             "# TYPE why502_agent_cases counter",
             "why502_agent_cases_total{outcome=\"error-response\"} 7",
@@ -249,13 +209,5 @@ mod tests {
             assert!(open.lines().any(|l| l == line), "{line}\n{open}");
         }
         assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
-    }
-
-    #[test]
-    fn the_reader_chooses() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        assert_eq!(Form::accepted(prometheus), Form::OpenMetrics);
-        assert_eq!(Form::accepted("*/*"), Form::Classic);
-        assert_eq!(Form::accepted(""), Form::Classic);
     }
 }

@@ -8,38 +8,18 @@ use super::options::Exports;
 use crate::case::Case;
 use crate::deliver::env::Env;
 use crate::deliver::{
-    Delivery, Destination, Endpoint, Headers, Limits, Listener, Payload, Sender, Settings, Signal,
+    Delivery, Destination, Endpoint, Headers, Limits, Listener, Sender, Settings, Signal, seed,
 };
-use crate::event::Input;
-use crate::export::{Origin, ResourceConfig, otlp, zipkin};
+use crate::event::{Input, MonoNs};
+use crate::export::{Gathering, ResourceConfig};
 
-/// Cases are sent together that come within this time.
-const DELAY: Duration = Duration::from_secs(1);
-/// More are not held back.
-const BATCH: usize = 128;
 /// What receivers are given at the end.
 const LAST: Duration = Duration::from_secs(10);
-
-/// The documents of one signal about these cases.
-fn documents(signal: Signal, cases: &[Case], origin: &Origin) -> Vec<Payload> {
-    match signal {
-        Signal::Traces => otlp::traces(cases, origin),
-        Signal::Logs => otlp::logs(cases, origin),
-        Signal::Zipkin => zipkin(cases, origin),
-        // Counts and durations of a whole session are the agent's concern.
-        Signal::Metrics => Vec::new(),
-    }
-}
 
 /// Batches cases and hands them to the senders. Nothing here waits, but [`Export::finish`].
 pub(super) struct Export {
     delivery: Delivery,
-    /// What the user says of the observed service.
-    resource: ResourceConfig,
-    origin: Option<Origin>,
-    waiting: Vec<Case>,
-    /// When the first of them came.
-    since: Option<Instant>,
+    gathering: Gathering,
 }
 
 impl Export {
@@ -57,65 +37,41 @@ impl Export {
         let destinations = destinations(exports, &headers.unwrap_or_default(), &env)?;
         let mut senders = Vec::new();
         for to in destinations {
-            if to.sends_secrets_in_clear() {
-                eprintln!(
-                    "why502: warning: headers go to {} unencrypted; use https://",
-                    to.url
-                );
+            if let Some(warning) = to.warning() {
+                eprintln!("why502: warning: {warning}");
             }
-            let seed = u64::from(std::process::id()) << 32 | super::live::unix_now() >> 32;
-            let sender = Sender::start(to, Limits::default(), None, seed, listener())?;
-            senders.push(sender);
+            senders.push(Sender::start(
+                to,
+                Limits::default(),
+                None,
+                seed(),
+                listener(),
+            )?);
         }
-        let resource = ResourceConfig {
-            service_name: env.service_name,
-            attributes: env.resource_attributes,
-        };
+        let delivery = Delivery::new(senders);
+        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env));
         Ok(Some(Self {
-            delivery: Delivery::new(senders),
-            resource,
-            origin: None,
-            waiting: Vec::new(),
-            since: None,
+            delivery,
+            gathering,
         }))
     }
 
     /// Takes the cases that an input led to.
-    pub(super) fn input(&mut self, input: &Input, cases: &[Case], now: Instant) {
+    pub(super) fn input(&mut self, input: &Input, cases: &[Case], now: MonoNs) {
         if let Input::Start(start) = input {
-            self.origin = Some(Origin::new(start, self.resource.clone()));
+            self.delivery.offer_all(self.gathering.start(start));
         }
-        if !cases.is_empty() {
-            self.since.get_or_insert(now);
-            self.waiting.extend_from_slice(cases);
+        for case in cases {
+            self.delivery
+                .offer_all(self.gathering.add(case.clone(), now));
         }
-        let due = self
-            .since
-            .is_some_and(|since| now.duration_since(since) >= DELAY);
-        if due || self.waiting.len() >= BATCH {
-            self.send();
-        }
-    }
-
-    fn send(&mut self) {
-        self.since = None;
-        let cases = std::mem::take(&mut self.waiting);
-        let Some(origin) = self.origin.as_ref().filter(|_| !cases.is_empty()) else {
-            return;
-        };
-        for signal in [Signal::Traces, Signal::Logs, Signal::Zipkin] {
-            if self.delivery.takes(signal) {
-                for payload in documents(signal, &cases, origin) {
-                    self.delivery.offer(&payload);
-                }
-            }
-        }
+        self.delivery.offer_all(self.gathering.tick(now));
     }
 
     /// Sends the rest, and says what did not arrive: on standard error, since the report must be the same
     /// when the recording is replayed.
     pub(super) fn finish(mut self, now: Instant) {
-        self.send();
+        self.delivery.offer_all(self.gathering.take());
         let ended = self.delivery.finish(LAST);
         let waited = now.elapsed() >= LAST;
         for (signal, counters) in ended {
@@ -141,8 +97,7 @@ fn destinations(
         let Some(url) = url else {
             continue;
         };
-        // Who types a URL wants something sent there: only a word about this very signal is heard.
-        if signal != Signal::Zipkin && env.is_none(signal) {
+        if env.is_none(signal) {
             continue;
         }
         let typed = Settings {
@@ -150,7 +105,7 @@ fn destinations(
             headers: headers.clone(),
             ..Settings::default()
         };
-        found.push(typed.over(&env.settings(signal)).destination(signal)?);
+        found.push(env.destination(signal, typed)?);
     }
     Ok(found)
 }

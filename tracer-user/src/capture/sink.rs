@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::export::Export;
+use super::live::mono_now;
 use super::options::{CaptureOptions, FailOn, LogOption};
 use crate::discover::Selection;
 use crate::event::Input;
@@ -124,7 +125,7 @@ impl Sink for Report {
             .input(&mut self.session, input, &mut self.out)
             .context("cannot write to standard output")?;
         if let Some(export) = &mut self.export {
-            export.input(input, &cases, Instant::now());
+            export.input(input, &cases, mono_now());
         }
         for case in &cases {
             self.cases += 1;

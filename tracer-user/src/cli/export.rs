@@ -11,9 +11,9 @@ use anyhow::Context as _;
 
 use super::args::{ExportArgs, ExportTo, SignalArg};
 use super::error::UsageError;
-use crate::deliver::Payload;
-use crate::export::{Documents, ResourceConfig, replay};
-use crate::printable::printable;
+use crate::deliver::env::{Env, Warning};
+use crate::deliver::{Payload, Signal};
+use crate::export::replay;
 use crate::recording::Tear;
 use crate::report::{Format, Style};
 
@@ -22,64 +22,59 @@ pub(super) fn command(args: &ExportArgs) -> anyhow::Result<()> {
     if let Some(endpoint) = &args.endpoint {
         return send::command(args, endpoint);
     }
-    let what = documents(args)?;
+    let signal = signal(args)?;
     let mut out = BufWriter::new(output(args)?);
-    match what {
+    match signal {
         None => crate::report::command(&args.file, &[], Format::Ndjson, Style::PLAIN, &mut out)?,
-        Some(what) => {
-            let mut written = Written::new(what, &mut out);
-            read(&args.file, what, &mut |payload| written.add(&payload))?;
+        Some(signal) => {
+            let mut written = Written::new(signal, &mut out);
+            let env = warned(Env::resource_of_process());
+            read(&args.file, signal, &env, &mut |payload| {
+                written.add(&payload)
+            })?;
             written.finish()?;
         }
     }
     out.flush().context("cannot write the export")
 }
 
-/// The documents that were asked for; `None` for the lines of a report.
-fn documents(args: &ExportArgs) -> anyhow::Result<Option<Documents>> {
+/// The signal that was asked for; `None` for the lines of a report.
+fn signal(args: &ExportArgs) -> anyhow::Result<Option<Signal>> {
     if args.signal.is_some() && args.to != ExportTo::Otlp {
         let what = "--signal chooses among the signals of OTLP";
         return Err(UsageError::new(what, "leave it out, or give --to otlp").into());
     }
     Ok(match (args.to, args.signal) {
         (ExportTo::Ndjson, _) => None,
-        (ExportTo::Zipkin, _) => Some(Documents::Zipkin),
-        (ExportTo::Otlp, None | Some(SignalArg::Traces)) => Some(Documents::Traces),
-        (ExportTo::Otlp, Some(SignalArg::Metrics)) => Some(Documents::Metrics),
-        (ExportTo::Otlp, Some(SignalArg::Logs)) => Some(Documents::Logs),
+        (ExportTo::Zipkin, _) => Some(Signal::Zipkin),
+        (ExportTo::Otlp, None | Some(SignalArg::Traces)) => Some(Signal::Traces),
+        (ExportTo::Otlp, Some(SignalArg::Metrics)) => Some(Signal::Metrics),
+        (ExportTo::Otlp, Some(SignalArg::Logs)) => Some(Signal::Logs),
     })
+}
+
+fn warned((env, warnings): (Env, Vec<Warning>)) -> Env {
+    for warning in warnings {
+        eprintln!("why502: warning: {warning}");
+    }
+    env
 }
 
 /// Hands the documents of a recording to `sink`: a file, or what sends them.
 fn read(
     file: &Path,
-    what: Documents,
+    signal: Signal,
+    env: &Env,
     sink: &mut dyn FnMut(Payload) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let name = file.display();
     let source = File::open(file).with_context(|| format!("cannot open {name}"))?;
-    let tear: Option<Tear> = replay(BufReader::new(source), what, &resource(), sink)
+    let tear: Option<Tear> = replay(BufReader::new(source), signal, &env.into(), sink)
         .with_context(|| format!("cannot export {name}"))?;
     if let Some(tear) = tear {
         eprintln!("why502: warning: {name}: {tear}");
     }
     Ok(())
-}
-
-/// What the environment says about the resource.
-fn resource() -> ResourceConfig {
-    let value = |name| std::env::var(name).ok();
-    let (name, attributes) = (
-        value("OTEL_SERVICE_NAME"),
-        value("OTEL_RESOURCE_ATTRIBUTES"),
-    );
-    ResourceConfig::from_env(name.as_deref(), attributes.as_deref()).unwrap_or_else(|error| {
-        eprintln!(
-            "why502: warning: OTEL_RESOURCE_ATTRIBUTES is left out: {}",
-            printable(&error, 200)
-        );
-        ResourceConfig::from_env(name.as_deref(), None).unwrap_or_default()
-    })
 }
 
 fn output(args: &ExportArgs) -> anyhow::Result<Box<dyn Write>> {
@@ -114,10 +109,10 @@ struct Written<'a, W> {
 }
 
 impl<'a, W: Write> Written<'a, W> {
-    fn new(what: Documents, out: &'a mut W) -> Self {
+    fn new(signal: Signal, out: &'a mut W) -> Self {
         Self {
             out,
-            one_array: what == Documents::Zipkin,
+            one_array: signal == Signal::Zipkin,
             any: false,
         }
     }
@@ -150,7 +145,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::deliver::Signal;
 
     #[test]
     fn documents_become_a_file() {
@@ -159,15 +153,15 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             items: 1,
         };
-        for (what, bodies, want) in [
-            (Documents::Zipkin, &[][..], "[]\n"),
-            (Documents::Zipkin, &["[1]"], "[1]\n"),
-            (Documents::Zipkin, &["[1,2]", "[3]"], "[1,2,3]\n"),
-            (Documents::Traces, &["{}", "{}"], "{}\n{}\n"),
-            (Documents::Logs, &[], ""),
+        for (signal, bodies, want) in [
+            (Signal::Zipkin, &[][..], "[]\n"),
+            (Signal::Zipkin, &["[1]"], "[1]\n"),
+            (Signal::Zipkin, &["[1,2]", "[3]"], "[1,2,3]\n"),
+            (Signal::Traces, &["{}", "{}"], "{}\n{}\n"),
+            (Signal::Logs, &[], ""),
         ] {
             let mut out = Vec::new();
-            let mut written = Written::new(what, &mut out);
+            let mut written = Written::new(signal, &mut out);
             for body in bodies {
                 written.add(&payload(body)).unwrap();
             }

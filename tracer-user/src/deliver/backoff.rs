@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 /// Exponential, with jitter so that a thousand hosts do not come back at once.
@@ -13,6 +14,11 @@ pub(super) struct Backoff {
 
 /// A receiver that asks for more is asked again after this.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// For [`super::Sender::start`]: differs between hosts, whatever their clocks and process numbers.
+pub fn seed() -> u64 {
+    RandomState::new().hash_one(())
+}
 
 impl Backoff {
     /// From `first`, doubled with each failure, up to `cap`. `seed` differs between hosts.

@@ -1,5 +1,6 @@
 //! All destinations of a program: a document goes to each that takes its signal.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::counters::Counters;
@@ -18,9 +19,9 @@ impl Delivery {
         Self { senders }
     }
 
-    /// Does anybody take this signal?
-    pub fn takes(&self, signal: Signal) -> bool {
-        self.senders.iter().any(|sender| sender.signal() == signal)
+    /// What somebody takes.
+    pub fn signals(&self) -> BTreeSet<Signal> {
+        self.senders.iter().map(Sender::signal).collect()
     }
 
     /// Hands a document to those that take it. Never waits.
@@ -29,6 +30,13 @@ impl Delivery {
             if sender.signal() == payload.signal {
                 sender.offer(payload.clone());
             }
+        }
+    }
+
+    /// Hands over all of these.
+    pub fn offer_all(&self, payloads: Vec<Payload>) {
+        for payload in &payloads {
+            self.offer(payload);
         }
     }
 

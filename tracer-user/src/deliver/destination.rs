@@ -244,6 +244,13 @@ impl Destination {
         let secret = !self.headers.is_empty() || self.url.secret().is_some();
         secret && !self.url.is_tls() && !self.url.is_loopback()
     }
+
+    /// What the user should know of it, in a sentence.
+    pub fn warning(&self) -> Option<String> {
+        let url = &self.url;
+        self.sends_secrets_in_clear()
+            .then(|| format!("headers go to {url} unencrypted; use https://"))
+    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::destination::{Compression, Endpoint, Url};
+use super::destination::{Compression, Destination, Endpoint, Url};
 use super::headers::Headers;
 use super::payload::Signal;
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError};
+
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+/// Most attributes that the user may add to the resource.
+const ATTRIBUTES_MAX: usize = 64;
 
 /// Everything that the environment says about exports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Env {
     pub of_signal: BTreeMap<Signal, Settings>,
     /// `OTEL_{TRACES,METRICS,LOGS}_EXPORTER`, where set.
     pub exporters: BTreeMap<Signal, Exporter>,
-    /// `OTEL_SERVICE_NAME`, else `service.name` of the attributes.
+    /// `OTEL_SERVICE_NAME`, else `service.name` of the attributes; never empty.
     pub service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES`, without `service.name`, decoded.
     pub resource_attributes: Vec<(String, String)>,
@@ -59,10 +64,16 @@ pub enum Exporter {
 pub type Warning = String;
 
 impl Env {
-    /// Reads this process's environment. The only function here that looks.
+    /// Reads this process's environment.
     pub fn of_process() -> (Self, Vec<Warning>) {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         Self::read(std::env::vars_os().map(|(key, value)| (text(key), text(value))))
+    }
+
+    /// Only what it says about the resource: who sends nothing is not warned about endpoints.
+    pub fn resource_of_process() -> (Self, Vec<Warning>) {
+        let vars = [SERVICE_NAME, RESOURCE_ATTRIBUTES].into_iter();
+        Self::read(vars.filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?))))
     }
 
     /// Reads variables; others than ours are left alone.
@@ -89,13 +100,27 @@ impl Env {
         }
     }
 
+    /// Where a signal goes: what is typed or configured, over the environment.
+    ///
+    /// # Errors
+    ///
+    /// Together they give no destination.
+    pub fn destination(
+        &self,
+        signal: Signal,
+        given: Settings,
+    ) -> Result<Destination, SettingsError> {
+        given.over(&self.settings(signal)).destination(signal)
+    }
+
     /// Does the environment itself ask for this signal to be sent somewhere? Only an endpoint does:
     /// nothing leaves the host because of a default.
     pub fn asks_for(&self, signal: Signal) -> bool {
         !self.forbids(signal) && self.settings(signal).endpoint.is_some()
     }
 
-    /// Does `OTEL_…_EXPORTER=none` stand for this very signal?
+    /// Does `OTEL_…_EXPORTER=none` stand for this very signal? Who types or configures a URL wants
+    /// something sent there: only this word is heard against it.
     pub fn is_none(&self, signal: Signal) -> bool {
         self.exporters.get(&signal) == Some(&Exporter::None)
     }
@@ -286,37 +311,19 @@ impl Reader {
         })
     }
 
+    /// `OTEL_RESOURCE_ATTRIBUTES` is left out as a whole if one is bad, as its specification wants
+    /// (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
     fn resource(&mut self, env: &mut Env) {
-        const KEY: &str = "OTEL_RESOURCE_ATTRIBUTES";
-        let text = self.text(KEY).unwrap_or_default();
-        let mut attributes = Vec::new();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            let pair = pair.split_once('=');
-            let decoded = pair.and_then(|(key, value)| {
-                let decode = |text: &str| {
-                    let bytes = super::headers::percent_decode(text.trim())?;
-                    String::from_utf8(bytes).ok()
-                };
-                let key = decode(key).filter(|key| !key.is_empty())?;
-                Some((key, decode(value)?))
-            });
-            match decoded {
-                Some(pair) => attributes.push(pair),
-                None => {
-                    // The specification wants all of it left out, not half.
-                    self.left_out(KEY, "give key=value,key2=value2, percent-encoded");
-                    attributes.clear();
-                    break;
-                }
-            }
-        }
-        for (key, value) in attributes {
+        let wanted = "key=value,key2=value2, percent-encoded, not more than 64";
+        let attributes = self.parsed(RESOURCE_ATTRIBUTES, wanted, attributes);
+        for (key, value) in attributes.unwrap_or_default() {
             match key.as_str() {
+                "service.name" if value.is_empty() => {}
                 "service.name" => env.service_name = Some(value),
                 _ => env.resource_attributes.push((key, value)),
             }
         }
-        if let Some(name) = self.text("OTEL_SERVICE_NAME") {
+        if let Some(name) = self.text(SERVICE_NAME) {
             env.service_name = Some(name);
         }
     }
@@ -324,6 +331,21 @@ impl Reader {
 
 fn upper(signal: Signal) -> String {
     signal.name().to_ascii_uppercase()
+}
+
+fn attributes(list: &str) -> Option<Vec<(String, String)>> {
+    let decode = |text: &str| {
+        let bytes = super::headers::percent_decode(text.trim())?;
+        String::from_utf8(bytes).ok()
+    };
+    let pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
+    let attributes = pairs.map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let key = decode(key).filter(|key| !key.is_empty())?;
+        Some((key, decode(value)?))
+    });
+    let attributes: Vec<_> = attributes.collect::<Option<_>>()?;
+    (attributes.len() <= ATTRIBUTES_MAX).then_some(attributes)
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -416,7 +438,7 @@ mod tests {
         let (traces, metrics, logs) = (of(Signal::Traces), of(Signal::Metrics), of(Signal::Logs));
         assert_eq!(traces.headers, Headers::from_lines("a: 1\nb: 2").unwrap());
         assert_eq!(logs.headers, Headers::from_lines("a: 1\nb: 1").unwrap());
-        let ms = |to: &super::super::Destination| to.timeout.as_millis();
+        let ms = |to: &Destination| to.timeout.as_millis();
         assert_eq!((ms(&traces), ms(&logs)), (5000, 100));
         assert_eq!(traces.compression, Compression::Gzip);
         assert_eq!(metrics.compression, Compression::None);
@@ -477,6 +499,23 @@ mod tests {
         assert_eq!(env.prometheus_port, Some(9464));
         let env = good("OTEL_RESOURCE_ATTRIBUTES=service.name=other");
         assert_eq!(env.service_name.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn attributes_of_the_resource() {
+        assert_eq!(
+            attributes(" a=1 , b = x%2Cy%3D ,, c=").unwrap(),
+            [("a", "1"), ("b", "x,y="), ("c", "")].map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
+        for bad in ["a", "=1", "a=%", "a=%2", "a=%zz", "a=%ff", "ok=1,bad"] {
+            assert_eq!(attributes(bad), None, "{bad}");
+        }
+        let many = format!("OTEL_RESOURCE_ATTRIBUTES={}", "a=1,".repeat(65));
+        let (env, warnings) = read(&many);
+        assert!(
+            env.resource_attributes.is_empty() && warnings[0].contains("64"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

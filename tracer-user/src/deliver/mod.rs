@@ -17,6 +17,7 @@ mod settings;
 pub mod split;
 pub mod spool;
 
+pub use backoff::seed;
 pub use counters::{Counters, Reason, Tally};
 pub use delivery::Delivery;
 pub use destination::{

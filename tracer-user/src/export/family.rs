@@ -34,7 +34,7 @@ impl Family {
     pub(super) fn is_empty(&self) -> bool {
         match &self.points {
             Points::Counter(points) => points.is_empty(),
-            Points::Gauge(points) => points.is_empty(),
+            Points::Sum(points) | Points::Gauge(points) => points.is_empty(),
             Points::Histogram(_, points) => points.is_empty(),
         }
     }
@@ -45,6 +45,8 @@ impl Family {
 pub enum Points {
     /// Counts that only grow.
     Counter(Vec<Point<u64>>),
+    /// The same in fractions: seconds that were used.
+    Sum(Vec<Point<f64>>),
     /// Values of now.
     Gauge(Vec<Point<f64>>),
     /// Durations, and the bounds in seconds by which a classic histogram tells them.

@@ -71,12 +71,12 @@ fn write_all(out: &mut String, families: &[Family], form: Exposition) -> fmt::Re
 fn write_family(out: &mut String, family: &Family, form: Exposition) -> fmt::Result {
     let (base, unit) = base_and_unit(family);
     let open = form == Exposition::OpenMetrics;
-    let is_counter = matches!(family.points, Points::Counter(_));
+    let is_counter = matches!(family.points, Points::Counter(_) | Points::Sum(_));
     let total = format!("{base}_total");
     // In OpenMetrics a counter's family is named without the suffix of its sample.
     let named = if is_counter && !open { &total } else { &base };
     let kind = match family.points {
-        Points::Counter(_) => "counter",
+        Points::Counter(_) | Points::Sum(_) => "counter",
         Points::Gauge(_) => "gauge",
         Points::Histogram(..) => "histogram",
     };
@@ -86,13 +86,8 @@ fn write_family(out: &mut String, family: &Family, form: Exposition) -> fmt::Res
         writeln!(out, "# UNIT {named} {unit}")?;
     }
     match &family.points {
-        Points::Counter(points) => {
-            for point in points {
-                let value = point.value;
-                write!(out, "{total}{} {value}", labels(&point.labels, None))?;
-                end(out, point.exemplars.last().filter(|_| open))?;
-            }
-        }
+        Points::Counter(points) => counter(out, &total, points, open)?,
+        Points::Sum(points) => counter(out, &total, points, open)?,
         Points::Gauge(points) => {
             for point in points {
                 let value = point.value;
@@ -104,6 +99,20 @@ fn write_family(out: &mut String, family: &Family, form: Exposition) -> fmt::Res
                 histogram(out, &base, bounds, point, open)?;
             }
         }
+    }
+    Ok(())
+}
+
+fn counter(
+    out: &mut String,
+    total: &str,
+    points: &[Point<impl fmt::Display>],
+    open: bool,
+) -> fmt::Result {
+    for point in points {
+        let value = &point.value;
+        write!(out, "{total}{} {value}", labels(&point.labels, None))?;
+        end(out, point.exemplars.last().filter(|_| open))?;
     }
     Ok(())
 }
@@ -281,6 +290,10 @@ mod tests {
             ("application/openmetrics-text", OpenMetrics),
             (
                 "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                OpenMetrics,
+            ),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
                 OpenMetrics,
             ),
             (

@@ -3,6 +3,7 @@
 //! (<https://opentelemetry.io/docs/specs/semconv/resource/>).
 
 use super::attributes::{Attributes, LABEL_MAX, Value};
+use crate::deliver::env::Env;
 use crate::event::{ProxyKind, SessionStart};
 use crate::printable::printable;
 use crate::report::Clock;
@@ -13,84 +14,25 @@ pub(super) const SCOPE: &str = "why502";
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The names that are used are those of this version of the conventions.
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
-/// Most attributes that the user may add to the resource.
-const EXTRA_MAX: usize = 64;
 /// Name of a service that nobody named (OpenTelemetry's own default).
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// What the user said about the resource: configuration, `OTEL_SERVICE_NAME` and
-/// `OTEL_RESOURCE_ATTRIBUTES`, as values.
+/// What the user said about the resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceConfig {
-    /// `service.name`; without it the one among `attributes`, else the kind of the proxy.
+    /// `service.name`; without it the kind of the proxy.
     pub service_name: Option<String>,
     /// Further attributes. They win over what was found out.
     pub attributes: Vec<(String, String)>,
 }
 
-impl ResourceConfig {
-    /// From the values of the two environment variables. An empty one counts as unset.
-    ///
-    /// # Errors
-    ///
-    /// `OTEL_RESOURCE_ATTRIBUTES` that cannot be read, in words. By its specification it is then to be
-    /// left out as a whole.
-    pub fn from_env(service_name: Option<&str>, attributes: Option<&str>) -> Result<Self, String> {
-        let set = |text: Option<&str>| {
-            let text = text.map(str::trim).filter(|text| !text.is_empty());
-            text.map(str::to_owned)
-        };
-        Ok(Self {
-            service_name: set(service_name),
-            attributes: match set(attributes) {
-                Some(list) => attributes_of(&list)?,
-                None => Vec::new(),
-            },
-        })
-    }
-}
-
-/// `key=value,key2=value2`; values are percent-encoded
-/// (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
-fn attributes_of(list: &str) -> Result<Vec<(String, String)>, String> {
-    let mut attributes = Vec::new();
-    for pair in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let shown = || printable(pair, 60);
-        let (key, value) = pair
-            .split_once('=')
-            .map(|(key, value)| (key.trim(), value.trim()))
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| format!("`{}` is not KEY=VALUE", shown()))?;
-        let value = percent_decoded(value)
-            .ok_or_else(|| format!("the value of `{}` is not percent-encoded text", shown()))?;
-        attributes.push((key.to_owned(), value));
-    }
-    if attributes.len() > EXTRA_MAX {
-        return Err(format!(
-            "{} attributes are too many, {EXTRA_MAX} can be given",
-            attributes.len()
-        ));
-    }
-    Ok(attributes)
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
+impl From<&Env> for ResourceConfig {
+    fn from(env: &Env) -> Self {
+        Self {
+            service_name: env.service_name.clone(),
+            attributes: env.resource_attributes.clone(),
         }
-        let [high, low, tail @ ..] = rest else {
-            return None;
-        };
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        bytes.push((digit(*high)? * 16 + digit(*low)?) as u8);
-        rest = tail;
     }
-    String::from_utf8(bytes).ok()
 }
 
 /// Where the cases of a session come from.
@@ -121,11 +63,7 @@ impl Origin {
 
     /// `service.name` of a proxy of this kind; without a kind, of several of them.
     pub(super) fn service_name(&self, kind: Option<&ProxyKind>) -> String {
-        let mut attributes = self.config.attributes.iter();
-        let given = self.config.service_name.as_deref().or_else(|| {
-            let found = attributes.find(|(key, value)| key == "service.name" && !value.is_empty());
-            found.map(|(_, value)| value.as_str())
-        });
+        let given = self.config.service_name.as_deref();
         let name = given.or_else(|| kind.map(ProxyKind::name)).unwrap_or(SCOPE);
         let name = printable(name, LABEL_MAX);
         if name.is_empty() || name == crate::correlate::UNKNOWN_PROXY && given.is_none() {
@@ -148,10 +86,8 @@ impl Origin {
         found.text("telemetry.distro.name", SCOPE, LABEL_MAX);
         found.text("telemetry.distro.version", VERSION, LABEL_MAX);
         for (key, value) in &self.config.attributes {
-            if key != "service.name" {
-                let value = Value::Text(printable(value, LABEL_MAX));
-                found.replace(&printable(key, LABEL_MAX), value);
-            }
+            let value = Value::Text(printable(value, LABEL_MAX));
+            found.replace(&printable(key, LABEL_MAX), value);
         }
         found
     }
@@ -163,8 +99,14 @@ mod tests {
     use crate::report::fixture;
 
     fn origin(name: Option<&str>, attributes: Option<&str>) -> Origin {
-        let config = ResourceConfig::from_env(name, attributes).unwrap();
-        Origin::new(&fixture::start(), config)
+        let vars = [
+            ("OTEL_SERVICE_NAME", name),
+            ("OTEL_RESOURCE_ATTRIBUTES", attributes),
+        ];
+        let set = vars.map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+        let (env, warnings) = Env::read(set.into_iter().flatten());
+        assert_eq!(warnings, Vec::<String>::new());
+        Origin::new(&fixture::start(), ResourceConfig::from(&env))
     }
 
     #[test]
@@ -217,18 +159,5 @@ mod tests {
         assert_eq!(text("deployment.environment.name"), "prod");
         assert_eq!(text("process.executable.name"), "x");
         assert_eq!(found.get("process.pid"), Some(&Value::Int(7)));
-    }
-
-    #[test]
-    fn attributes_of_the_environment() {
-        let read = |text: &str| attributes_of(text);
-        assert_eq!(
-            read(" a=1 , b = x%2Cy%3D ,, c=").unwrap(),
-            [("a", "1"), ("b", "x,y="), ("c", "")].map(|(k, v)| (k.to_owned(), v.to_owned()))
-        );
-        for bad in ["a", "=1", "a=%", "a=%2", "a=%zz", "a=%ff", "ok=1,bad"] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-        assert!(read(&"a=1,".repeat(65)).unwrap_err().contains("64"));
     }
 }

@@ -5,22 +5,19 @@ use std::time::{Duration, Instant};
 
 use super::Exporter;
 use crate::agent::config::{self, Compression as Packing, Receiver};
+use crate::capture::live::{mono_now, unix_now};
 use crate::case::Case;
 use crate::deliver::env::Env;
 use crate::deliver::spool::SpoolOptions;
 use crate::deliver::{
     Compression, Counters, Delivery, Endpoint, Headers, Limits, Listener, Reason, Sender, Settings,
-    Signal,
+    Signal, seed,
 };
 use crate::event::Input;
 use crate::export::otlp::{self, Span};
-use crate::export::{Family, Metrics, Origin, Point, Points, ResourceConfig, zipkin};
+use crate::export::{Family, Gathering, Metrics, Point, Points, ResourceConfig};
 use crate::session::Session;
 
-/// Cases are sent together that come within this time.
-const DELAY: Duration = Duration::from_secs(1);
-/// More are not held back.
-const BATCH: usize = 128;
 /// Counts are sent this often, unless `OTEL_METRIC_EXPORT_INTERVAL` says otherwise.
 const COUNTS: Duration = Duration::from_secs(60);
 /// What receivers are given at the end. What they have not taken then stays in the spool.
@@ -33,12 +30,9 @@ pub(in crate::agent) type Shared = Arc<Mutex<Metrics>>;
 pub(in crate::agent) struct Documents {
     delivery: Arc<Delivery>,
     metrics: Shared,
-    resource: ResourceConfig,
-    origin: Option<Origin>,
+    gathering: Gathering,
     /// When counting began, ns since the epoch.
     began_unix_ns: u64,
-    waiting: Vec<Case>,
-    since: Option<Instant>,
     counts_every: Duration,
     counted: Instant,
 }
@@ -58,7 +52,7 @@ impl Documents {
         let mut senders = Vec::new();
         for (signal, receiver) in all {
             let Some(receiver) = receiver else { continue };
-            if signal != Signal::Zipkin && env.is_none(signal) {
+            if env.is_none(signal) {
                 continue;
             }
             senders.push(sender(signal, receiver, &env)?);
@@ -66,17 +60,13 @@ impl Documents {
         if senders.is_empty() {
             return Ok(None);
         }
+        let delivery = Arc::new(Delivery::new(senders));
+        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env));
         Ok(Some(Self {
-            delivery: Arc::new(Delivery::new(senders)),
+            delivery,
             metrics,
-            resource: ResourceConfig {
-                service_name: env.service_name,
-                attributes: env.resource_attributes,
-            },
-            origin: None,
+            gathering,
             began_unix_ns: unix_ns,
-            waiting: Vec::new(),
-            since: None,
             counts_every: env.metric_interval.unwrap_or(COUNTS),
             counted: Instant::now(),
         }))
@@ -87,76 +77,49 @@ impl Documents {
         Arc::clone(&self.delivery)
     }
 
-    fn send(&mut self) {
-        self.since = None;
-        let cases = std::mem::take(&mut self.waiting);
-        let Some(origin) = self.origin.as_ref().filter(|_| !cases.is_empty()) else {
-            return;
-        };
-        for signal in [Signal::Traces, Signal::Logs, Signal::Zipkin] {
-            if !self.delivery.takes(signal) {
-                continue;
-            }
-            let payloads = match signal {
-                Signal::Traces => otlp::traces(&cases, origin),
-                Signal::Logs => otlp::logs(&cases, origin),
-                Signal::Zipkin | Signal::Metrics => zipkin(&cases, origin),
-            };
-            for payload in payloads {
-                self.delivery.offer(&payload);
-            }
-        }
-    }
-
     fn send_counts(&mut self) {
         self.counted = Instant::now();
-        let Some(origin) = &self.origin else { return };
-        if !self.delivery.takes(Signal::Metrics) {
+        let Some(origin) = self.gathering.origin() else {
+            return;
+        };
+        if !self.delivery.signals().contains(&Signal::Metrics) {
             return;
         }
         let span = Span {
             start_unix_ns: self.began_unix_ns,
-            now_unix_ns: crate::capture::live::unix_now(),
+            now_unix_ns: unix_now(),
         };
         let families = self
             .metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .families();
-        for payload in otlp::metrics(&families, origin, None, span) {
-            self.delivery.offer(&payload);
-        }
+        self.delivery
+            .offer_all(otlp::metrics(&families, origin, None, span));
     }
 }
 
 impl Exporter for Documents {
     fn case(&mut self, _: &Session, case: &Case) {
-        self.since.get_or_insert_with(Instant::now);
-        self.waiting.push(case.clone());
-        if self.waiting.len() >= BATCH {
-            self.send();
-        }
+        self.delivery
+            .offer_all(self.gathering.add(case.clone(), mono_now()));
     }
 
     fn input(&mut self, input: &Input) {
         if let Input::Start(start) = input {
-            // Cases of the session before belong to its clock.
-            self.send();
-            self.origin = Some(Origin::new(start, self.resource.clone()));
+            self.delivery.offer_all(self.gathering.start(start));
         }
     }
 
     fn tick(&mut self) {
-        if self.since.is_some_and(|since| since.elapsed() >= DELAY) {
-            self.send();
-        }
+        self.delivery.offer_all(self.gathering.tick(mono_now()));
         if self.counted.elapsed() >= self.counts_every {
             self.send_counts();
         }
     }
 
     fn finish(&mut self) {
-        self.send();
+        self.delivery.offer_all(self.gathering.take());
         self.send_counts();
         if !self.delivery.flush(LAST) {
             tracing::warn!("a receiver did not take everything in time; the rest is in its spool");
@@ -179,9 +142,9 @@ fn sender(signal: Signal, receiver: &Receiver, env: &Env) -> anyhow::Result<Send
         }),
         ..Settings::default()
     };
-    let to = typed.over(&env.settings(signal)).destination(signal)?;
-    if to.sends_secrets_in_clear() {
-        tracing::warn!("headers go to {} unencrypted; use https://", to.url);
+    let to = env.destination(signal, typed)?;
+    if let Some(warning) = to.warning() {
+        tracing::warn!("{warning}");
     }
     tracing::info!("{} go to {}", signal.name(), to.url);
     let spool = SpoolOptions {
@@ -189,12 +152,11 @@ fn sender(signal: Signal, receiver: &Receiver, env: &Env) -> anyhow::Result<Send
         max_bytes: receiver.spool_bytes,
     };
     std::fs::create_dir_all(&receiver.spool_directory)?;
-    let seed = u64::from(std::process::id()) << 32 | crate::capture::live::unix_now() >> 32;
     Ok(Sender::start(
         to,
         Limits::default(),
         Some(&spool),
-        seed,
+        seed(),
         listener(),
     )?)
 }

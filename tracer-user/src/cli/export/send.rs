@@ -5,30 +5,23 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::{ExportArgs, ExportTo, SignalArg, UsageError, read};
+use super::{ExportArgs, ExportTo, SignalArg, UsageError, read, warned};
 use crate::deliver::env::Env;
-use crate::deliver::{Endpoint, Limits, Reason, Sender, Settings, Signal};
-use crate::export::Documents;
+use crate::deliver::{Endpoint, Limits, Reason, Sender, Settings, Signal, seed};
 
 /// What a receiver is given for one document, with all attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends all signals that were asked for, one after the other.
 pub(super) fn command(args: &ExportArgs, endpoint: &str) -> anyhow::Result<()> {
-    let (env, warnings) = Env::of_process();
-    for warning in warnings {
-        eprintln!("why502: warning: {warning}");
-    }
-    for (what, signal) in signals(args)? {
-        send(args, endpoint, what, signal, &env)?;
+    let env = warned(Env::of_process());
+    for signal in signals(args)? {
+        send(args, endpoint, signal, &env)?;
     }
     Ok(())
 }
 
-fn signals(args: &ExportArgs) -> anyhow::Result<Vec<(Documents, Signal)>> {
-    let traces = (Documents::Traces, Signal::Traces);
-    let logs = (Documents::Logs, Signal::Logs);
-    let metrics = (Documents::Metrics, Signal::Metrics);
+fn signals(args: &ExportArgs) -> anyhow::Result<Vec<Signal>> {
     Ok(match (args.to, args.signal) {
         (ExportTo::Ndjson, _) => {
             let what = "--endpoint takes OTLP or Zipkin documents";
@@ -38,26 +31,20 @@ fn signals(args: &ExportArgs) -> anyhow::Result<Vec<(Documents, Signal)>> {
             let what = "--signal chooses among the signals of OTLP";
             return Err(UsageError::new(what, "leave it out, or give --to otlp").into());
         }
-        (ExportTo::Zipkin, None) => vec![(Documents::Zipkin, Signal::Zipkin)],
-        (ExportTo::Otlp, None) => vec![traces, logs, metrics],
-        (ExportTo::Otlp, Some(SignalArg::Traces)) => vec![traces],
-        (ExportTo::Otlp, Some(SignalArg::Logs)) => vec![logs],
-        (ExportTo::Otlp, Some(SignalArg::Metrics)) => vec![metrics],
+        (ExportTo::Zipkin, None) => vec![Signal::Zipkin],
+        (ExportTo::Otlp, None) => vec![Signal::Traces, Signal::Logs, Signal::Metrics],
+        (ExportTo::Otlp, Some(SignalArg::Traces)) => vec![Signal::Traces],
+        (ExportTo::Otlp, Some(SignalArg::Logs)) => vec![Signal::Logs],
+        (ExportTo::Otlp, Some(SignalArg::Metrics)) => vec![Signal::Metrics],
     })
 }
 
-fn send(
-    args: &ExportArgs,
-    endpoint: &str,
-    what: Documents,
-    signal: Signal,
-    env: &Env,
-) -> anyhow::Result<()> {
+fn send(args: &ExportArgs, endpoint: &str, signal: Signal, env: &Env) -> anyhow::Result<()> {
     let typed = Settings {
         endpoint: Some(Endpoint::Base(endpoint.to_owned())),
         ..Settings::default()
     };
-    let to = typed.over(&env.settings(signal)).destination(signal)?;
+    let to = env.destination(signal, typed)?;
     let url = to.url.to_string();
     let said = Arc::new(Mutex::new(String::new()));
     let hear = Arc::clone(&said);
@@ -66,8 +53,7 @@ fn send(
             *hear.lock().unwrap_or_else(PoisonError::into_inner) = notice.to_string();
         }
     });
-    let seed = u64::from(std::process::id());
-    let sender = Sender::start(to, Limits::default(), None, seed, listener)?;
+    let sender = Sender::start(to, Limits::default(), None, seed(), listener)?;
     let why = || {
         let said = said.lock().unwrap_or_else(PoisonError::into_inner);
         match said.is_empty() {
@@ -75,7 +61,7 @@ fn send(
             false => said.clone(),
         }
     };
-    read(&args.file, what, &mut |payload| {
+    read(&args.file, signal, env, &mut |payload| {
         sender.offer(payload);
         // One after the other: what waits in memory stays small however long the recording is.
         if !sender.flush(PATIENCE) {

@@ -105,18 +105,25 @@ impl<'a> Metric<'a> {
             data,
             points,
         };
+        let sum = |data_points: Vec<Number<'a>>| {
+            let points = data_points.len();
+            let sum = Data::Sum {
+                data_points,
+                aggregation_temporality: CUMULATIVE,
+                is_monotonic: true,
+            };
+            metric(sum, points)
+        };
         match &family.points {
             Points::Counter(points) => {
-                let sum = |points: &'a [Point<u64>]| {
-                    let data_points = points.iter().map(|p| Number::count(p, span)).collect();
-                    let sum = Data::Sum {
-                        data_points,
-                        aggregation_temporality: CUMULATIVE,
-                        is_monotonic: true,
-                    };
-                    metric(sum, points.len())
-                };
-                points.chunks(POINTS_MAX).map(sum).collect()
+                let counts =
+                    |p: &'a [Point<u64>]| sum(p.iter().map(|p| Number::count(p, span)).collect());
+                points.chunks(POINTS_MAX).map(counts).collect()
+            }
+            Points::Sum(points) => {
+                let sums =
+                    |p: &'a [Point<f64>]| sum(p.iter().map(|p| Number::sum(p, span)).collect());
+                points.chunks(POINTS_MAX).map(sums).collect()
             }
             Points::Gauge(points) => {
                 let gauge = |points: &'a [Point<f64>]| {
@@ -166,6 +173,13 @@ impl<'a> Number<'a> {
             as_int: Some(Quoted(point.value.min(i64::MAX.cast_unsigned()))),
             as_double: None,
             exemplars: examples(&point.exemplars),
+        }
+    }
+
+    fn sum(point: &'a Point<f64>, span: Span) -> Self {
+        Self {
+            start_time_unix_nano: Some(Quoted(span.start_unix_ns)),
+            ..Self::value(point, span)
         }
     }
 

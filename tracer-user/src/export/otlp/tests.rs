@@ -385,6 +385,25 @@ fn metrics_say_what_was_counted() {
 }
 
 #[test]
+fn a_sum_in_fractions_grows_from_the_start() {
+    let points = Points::Sum(vec![Point::new(Vec::new(), 1.5)]);
+    let families = [Family::new("process.cpu", "s", "Used.", points)];
+    let payloads = metrics(&families, &origin(), None, NOW);
+    obeys_the_rules(&payloads[0]);
+    let got: ExportMetricsServiceRequest = serde_json::from_slice(&payloads[0].body).unwrap();
+    let got = &got.resource_metrics[0].scope_metrics[0].metrics[0];
+    let Some(Data::Sum(sum)) = &got.data else {
+        panic!("{got:?}")
+    };
+    assert!(sum.is_monotonic && sum.aggregation_temporality == 2);
+    let value = metrics_proto::number_data_point::Value::AsDouble(1.5);
+    assert_eq!(sum.data_points[0].value, Some(value));
+    let times = |p: &metrics_proto::NumberDataPoint| (p.start_time_unix_nano, p.time_unix_nano);
+    let wanted = (NOW.start_unix_ns, NOW.now_unix_ns);
+    assert_eq!(times(&sum.data_points[0]), wanted);
+}
+
+#[test]
 fn many_series_are_several_documents() {
     let mut metrics_of = Metrics::new();
     let states: Vec<_> = (1..=600)
