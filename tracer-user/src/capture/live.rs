@@ -4,7 +4,7 @@ use std::future::pending;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -55,16 +55,15 @@ const BATCH: usize = 4096;
 
 /// Wall clock, ns since the epoch.
 pub(crate) fn unix_now() -> u64 {
-    nanoseconds(ClockId::Realtime)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Monotonic clock, ns: the clock of the kernel programs (`bpf_ktime_get_ns`).
 pub(crate) fn mono_now() -> MonoNs {
-    nanoseconds(ClockId::Monotonic)
-}
-
-fn nanoseconds(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
+    let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::net::free_ports;
-use super::process::{Running, bound, wait_for};
+use super::process::{Running, bound, find_program, wait_for};
 
 /// Longest that anything about it may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +29,10 @@ pub struct Settings {
     pub snapshot: String,
     /// Further sections. `@` stands for its directory.
     pub more: String,
+    /// A disk of that size, kB, at `@/disk`, where only the agent sees it.
+    pub small_disk_kb: Option<u32>,
+    /// Variables of its environment. `@` stands for its directory.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running agent; ended when dropped.
@@ -62,7 +66,14 @@ impl Agent {
             .create(true)
             .append(true)
             .open(dir.path().join("log"))?;
-        let mut command = bound(program);
+        let mut command = match settings.small_disk_kb {
+            None => bound(program),
+            Some(size) => on_small_disk(program, &dir.path().join("disk"), size)?,
+        };
+        let place = dir.path().display().to_string();
+        for (name, value) in &settings.environment {
+            command.env(name, value.replace('@', &place));
+        }
         command
             .args(["agent", "--config"])
             .arg(config_in(dir.path()))
@@ -182,6 +193,22 @@ impl Agent {
     }
 }
 
+/// The program in a mount namespace of its own, with a file system in memory at `disk`. The process
+/// is that of the program in the end.
+fn on_small_disk(program: &Path, disk: &Path, kb: u32) -> Result<Command> {
+    fs::create_dir_all(disk)?;
+    let unshare = find_program("unshare").context("unshare is not installed (util-linux)")?;
+    let mut command = bound(&unshare);
+    command
+        .args(["--mount", "--propagation", "private", "--", "sh", "-ec"])
+        .arg("mount -t tmpfs -o \"mode=0700,size=${2}k\" why502-lab \"$1\"; shift 2; exec \"$@\"")
+        .arg("sh")
+        .arg(disk)
+        .arg(kb.to_string())
+        .arg(program);
+    Ok(command)
+}
+
 fn config_in(dir: &Path) -> PathBuf {
     dir.join("why502.toml")
 }
@@ -191,6 +218,7 @@ fn write_config(dir: &Path, metrics: SocketAddr, settings: &Settings) -> Result<
         capture,
         snapshot,
         more,
+        ..
     } = settings;
     let dir_text = dir.display().to_string();
     let more = more.replace('@', &dir_text);

@@ -21,7 +21,7 @@ fn settings(capture: &str) -> Settings {
     Settings {
         capture: capture.to_owned(),
         snapshot: format!("burst_failures = {BURST}"),
-        more: String::new(),
+        ..Settings::default()
     }
 }
 
