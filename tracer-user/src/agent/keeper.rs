@@ -5,7 +5,7 @@
 //! wall clock was set its times would be wrong. At a quiet moment a new one begins where the old one was.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::config::Config;
 use super::control::Order;
 use super::export::Exporter;
 use super::folder::{Folder, Written};
+use super::held::held;
 use super::listen::{Listening, Pages, listen};
 use super::log::Tap;
 use super::lookback::{Limits, LookBack, State};
@@ -165,11 +166,11 @@ impl Keeper {
     fn found(&mut self, cases: &[Case]) {
         for case in cases {
             self.cases += 1;
-            {
-                let vitals = self.parts.pages.vitals.lock();
-                let mut vitals = vitals.unwrap_or_else(PoisonError::into_inner);
-                *vitals.cases.entry(case.outcome.name()).or_default() += 1;
-            }
+            let outcome = case.outcome.name();
+            *held(&self.parts.pages.vitals)
+                .cases
+                .entry(outcome)
+                .or_default() += 1;
             for exporter in &mut self.parts.exporters {
                 exporter.case(&self.session, case);
             }
@@ -246,8 +247,7 @@ impl Keeper {
             "the wall clock was set by {:+.3} s: times from now on go by the new one",
             (is - was) as f64 / 1e9
         );
-        let vitals = self.parts.pages.vitals.lock();
-        vitals.unwrap_or_else(PoisonError::into_inner).clock_steps += 1;
+        held(&self.parts.pages.vitals).clock_steps += 1;
         self.stepped = Some(self.now);
         self.set_clock();
     }
@@ -284,16 +284,18 @@ impl Keeper {
         self.start.started_unix_ns = unix_now();
         self.session = Session::new();
         let start = Input::Start(self.start.clone());
+        // Of the times from now on, and of losses that are counted from zero.
+        for exporter in &mut self.parts.exporters {
+            exporter.input(&start);
+        }
         for input in [start].iter().chain(&self.state.inputs()) {
             self.session.input(input);
         }
-        let vitals = self.parts.pages.vitals.lock();
-        vitals.unwrap_or_else(PoisonError::into_inner).sessions += 1;
+        held(&self.parts.pages.vitals).sessions += 1;
     }
 
     fn vitals(&mut self) {
-        let vitals = self.parts.pages.vitals.lock();
-        let mut vitals = vitals.unwrap_or_else(PoisonError::into_inner);
+        let mut vitals = held(&self.parts.pages.vitals);
         let uptime = self.now.saturating_sub(self.began);
         vitals.uptime_s = uptime as f64 / 1e9;
         if vitals.started_unix_s == 0.0 {
@@ -391,11 +393,9 @@ impl Keeper {
                 "failed"
             }
         };
-        {
-            let vitals = self.parts.pages.vitals.lock();
-            let mut vitals = vitals.unwrap_or_else(PoisonError::into_inner);
-            *vitals.snapshots.entry((reason, result)).or_default() += 1;
-        }
+        let mut vitals = held(&self.parts.pages.vitals);
+        *vitals.snapshots.entry((reason, result)).or_default() += 1;
+        drop(vitals);
         if let Some(order) = order {
             let _ = order.send(done.map(|written| written.path));
         }
@@ -423,8 +423,7 @@ impl Keeper {
     }
 
     fn reloaded(&self, result: &'static str) {
-        let vitals = self.parts.pages.vitals.lock();
-        let mut vitals = vitals.unwrap_or_else(PoisonError::into_inner);
+        let mut vitals = held(&self.parts.pages.vitals);
         *vitals.reloads.entry(result).or_default() += 1;
     }
 
@@ -579,5 +578,46 @@ impl Sink for Keeper {
         }
         tracing::info!("ended after {} failures", self.cases);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::export::{Counts, Shared};
+    use crate::export::prometheus;
+    use crate::report::fixture;
+
+    #[test]
+    fn exporters_hear_of_a_new_session() {
+        let runtime = crate::capture::runtime().unwrap();
+        let _inside = runtime.enter();
+        let shared = Shared::default();
+        let mut keeper = Keeper::new(Parts {
+            config: Config::default(),
+            config_path: PathBuf::new(),
+            notify: Notify::default(),
+            tap: Tap::default(),
+            pages: Arc::default(),
+            listening: None,
+            orders: mpsc::channel(1).1,
+            exporters: vec![Box::new(Counts::new(Arc::clone(&shared)))],
+        })
+        .unwrap();
+        // The kernel counts on, whatever a session does.
+        let lost = |count| Input::Losses(vec![("ring".into(), count)]);
+        keeper.input(&Input::Start(fixture::start()), 0).unwrap();
+        keeper.input(&lost(2), 0).unwrap();
+        keeper.renew();
+        keeper.input(&lost(5), 0).unwrap();
+        keeper.renew();
+        keeper.input(&lost(5), 0).unwrap();
+        keeper.input(&lost(6), 0).unwrap();
+        let families = held(&shared).families();
+        let text = prometheus::text(&families, prometheus::Exposition::Classic);
+        assert!(
+            text.contains("why502_losses_total{kind=\"ring\"} 6\n"),
+            "{text}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::held::held;
 use super::vitals::Vitals;
 use crate::export::Family;
 use crate::export::prometheus::{self, Exposition};
@@ -111,10 +112,7 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
-    let vitals = || {
-        let vitals = pages.vitals.lock();
-        vitals.unwrap_or_else(PoisonError::into_inner).clone()
-    };
+    let vitals = || held(&pages.vitals).clone();
     match request.uri().path() {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();

@@ -8,6 +8,7 @@ pub mod config;
 mod control;
 mod export;
 mod folder;
+mod held;
 mod keeper;
 mod listen;
 mod lock;
@@ -21,7 +22,7 @@ use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use self::config::Config;
 use self::control::Control;
 use self::export::Exporter;
+use self::held::held;
 use self::keeper::{Keeper, Parts};
 use self::listen::{Pages, listen};
 use self::lock::Lock;
@@ -162,9 +164,7 @@ type Delivered = Arc<OnceLock<Arc<Delivery>>>;
 /// The exporters' part of the metrics page.
 fn more(metrics: export::Shared, delivered: Delivered) -> listen::More {
     Box::new(move || {
-        let metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut families = metrics.families();
-        drop(metrics);
+        let mut families = held(&metrics).families();
         if let Some(delivery) = delivered.get() {
             families.push(export::items(&delivery.counters()));
         }

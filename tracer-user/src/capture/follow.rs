@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::options::LogOption;
 use crate::event::{LogRead, LogSource, MonoNs};
-use crate::logs::{Assume, Entry, Format, detect, without_queries};
+use crate::logs::{Assume, FailureLines};
 
 /// Bytes that are read of one log at one look.
 const READ_MAX: u64 = 8 << 20;
@@ -49,7 +49,7 @@ impl Logs {
         let mut before = std::mem::take(&mut self.followed);
         for option in options {
             let path = option.path.to_string_lossy();
-            let same = |log: &Follower| log.source.path == path && log.given == option.format;
+            let same = |log: &Follower| log.source.path == path && log.lines.given == option.format;
             let follower = match before.iter().position(same) {
                 Some(at) => before.swap_remove(at),
                 None => {
@@ -107,9 +107,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Follower {
-    given: Option<Format>,
-    /// Form of the last line.
-    last: Option<Format>,
+    lines: FailureLines,
     open: Option<Open>,
     /// Begin of a line whose end was not written yet.
     partial: Vec<u8>,
@@ -121,8 +119,7 @@ struct Follower {
 impl Follower {
     fn new(option: &LogOption) -> Self {
         Self {
-            given: option.format.clone(),
-            last: None,
+            lines: FailureLines::new(option.format.clone()),
             open: None,
             partial: Vec::new(),
             too_long: false,
@@ -219,45 +216,15 @@ impl Follower {
     }
 
     fn line(&mut self, line: &[u8], now: MonoNs, assume: &Assume, found: &mut Vec<LogRead>) {
-        let line = line.trim_ascii_end();
-        if line.is_empty() {
+        if line.trim_ascii_end().is_empty() {
             return;
         }
         self.source.lines += 1;
-        let Some((format, entry)) = understand(line, &self.given, &self.last, assume) else {
-            self.source.unparsed += 1;
-            return;
-        };
-        if entry.meaning.is_some_and(|meaning| meaning.is_failure()) {
+        if let Some(failure) = self.lines.line(line, assume, &mut self.source) {
             self.source.failures += 1;
-            found.push(LogRead {
-                time_ns: now,
-                path: self.source.path.clone(),
-                format: format.spec().to_owned(),
-                number: self.source.lines,
-                line: without_queries(&String::from_utf8_lossy(line)),
-            });
-        }
-        if self.last.as_ref() != Some(&format) {
-            self.source.add_format(format.name());
-            self.last = Some(format);
+            found.push(failure.of(&self.source, self.source.lines, now));
         }
     }
-}
-
-/// Reads a line by the form that was given, else by that of the line before, else by a look at it.
-pub(crate) fn understand<'a>(
-    line: &'a [u8],
-    given: &Option<Format>,
-    last: &Option<Format>,
-    assume: &Assume,
-) -> Option<(Format, Entry<'a>)> {
-    let by = |format: &Format| Some((format.clone(), format.parse(line, assume).ok()?));
-    if let Some(given) = given {
-        return by(given);
-    }
-    let last = last.as_ref().filter(|last| !last.is_loose());
-    last.and_then(by).or_else(|| by(&detect(line)?))
 }
 
 fn open(path: &Path, begin: Begin) -> io::Result<Open> {

@@ -21,7 +21,6 @@ use anyhow::Context as _;
 
 use self::export::Export;
 use self::follow::Logs;
-pub(crate) use self::follow::understand;
 use self::icmp::Icmp;
 use self::in_use::InUse;
 use self::locals::Locals;

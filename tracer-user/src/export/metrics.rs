@@ -134,7 +134,7 @@ impl Metrics {
         }
     }
 
-    /// Takes the state of the kernel's counters, which count from the start of a session. Their
+    /// Takes the state of the kernel's counters, which count on through all sessions. Their
     /// 32-bit buckets may wrap around: take it often enough (a bucket would need 2³² requests).
     pub fn backends(&mut self, now: &[BackendSnapshot]) {
         let before = std::mem::take(&mut self.last_backends);
@@ -181,9 +181,8 @@ impl Metrics {
         self.last_losses = now.iter().cloned().collect();
     }
 
-    /// A new session begins: the counters of the kernel begin at zero.
-    pub fn restarted(&mut self) {
-        self.last_backends.clear();
+    /// A new session begins: its losses begin at zero. The kernel's counters of backends go on.
+    pub fn session_began(&mut self) {
         self.last_losses.clear();
     }
 
@@ -466,7 +465,7 @@ mod tests {
             metrics.losses(&vec![("ring".into(), count)]);
             assert_eq!(counter(&metrics, "why502.losses"), said(&[("ring", sum)]));
         }
-        metrics.restarted();
+        metrics.session_began();
         metrics.losses(&vec![("ring".into(), 2)]);
         assert_eq!(counter(&metrics, "why502.losses"), said(&[("ring", 9)]));
     }
@@ -488,7 +487,9 @@ mod tests {
         state.total = vec![(7, 1), (8, 4)];
         metrics.backends(&[state.clone()]);
         assert_eq!(total(&metrics).count(), u64::from(u32::MAX) + 2 + 4);
-        // The same state again adds nothing; a smaller one is of new counters.
+        // The same state again adds nothing, in a new session neither; a smaller one is of new counters.
+        metrics.backends(&[state.clone()]);
+        metrics.session_began();
         metrics.backends(&[state.clone()]);
         assert_eq!(total(&metrics).count(), u64::from(u32::MAX) + 6);
         state.exchanges = 5;

@@ -48,10 +48,7 @@ impl Origin {
     pub fn new(start: &SessionStart, config: ResourceConfig) -> Self {
         Self {
             host: start.host.clone(),
-            clock: Clock {
-                unix_ns: start.started_unix_ns,
-                mono_ns: start.started_mono_ns,
-            },
+            clock: Clock::of(start),
             config,
         }
     }

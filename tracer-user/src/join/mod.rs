@@ -90,10 +90,7 @@ pub(crate) struct Joiner {
 
 impl Joiner {
     pub(crate) fn start(&mut self, start: &SessionStart) {
-        self.clock = Clock {
-            unix_ns: start.started_unix_ns,
-            mono_ns: start.started_mono_ns,
-        };
+        self.clock = Clock::of(start);
         self.utc_offset_s = start.utc_offset_s;
         self.statuses.clone_from(&start.statuses);
         self.other_host = start.role == HostRole::Backend;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::MonoNs;
+use crate::event::{MonoNs, SessionStart};
 
 /// One instant on both clocks. The wall clock is read once, at the start: a clock that is set while
 /// capturing cannot tear a timeline apart.
@@ -15,6 +15,14 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// As both stood when the session began.
+    pub fn of(start: &SessionStart) -> Self {
+        Self {
+            unix_ns: start.started_unix_ns,
+            mono_ns: start.started_mono_ns,
+        }
+    }
+
     /// RFC 3339, UTC, microseconds (rounded down).
     pub fn wall(self, at: MonoNs) -> String {
         let ns = i128::from(self.unix_ns) + i128::from(at) - i128::from(self.mono_ns);

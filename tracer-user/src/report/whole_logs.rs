@@ -1,10 +1,9 @@
 //! Logs that are read whole, for a recording that is over.
 
 use crate::capture::options::LogOption;
-use crate::capture::understand;
 use crate::event::{LogRead, LogSource, MonoNs, SessionStart};
 use crate::logs::read::each_line;
-use crate::logs::{Assume, Format, without_queries};
+use crate::logs::{Assume, FailureLines};
 use crate::report::Clock;
 
 /// Lines this far outside of the recording's time are left alone: no clock is that wrong, ns.
@@ -30,10 +29,7 @@ impl WholeLogs {
 
     /// The recording's host and time.
     pub(super) fn start(&mut self, start: &SessionStart) {
-        self.clock = Clock {
-            unix_ns: start.started_unix_ns,
-            mono_ns: start.started_mono_ns,
-        };
+        self.clock = Clock::of(start);
         self.utc_offset_s = start.utc_offset_s;
         self.began = start.started_mono_ns;
     }
@@ -70,31 +66,13 @@ fn read(
     source: &mut LogSource,
     found: &mut impl FnMut(LogRead),
 ) {
-    let mut last: Option<Format> = None;
+    let mut failures = FailureLines::new(option.format.clone());
     let lines = each_line(&option.path, |number, line| {
-        let line = line.trim_ascii_end();
-        if line.is_empty() {
-            return;
-        }
-        let Some((format, entry)) = understand(line, &option.format, &last, assume) else {
-            source.unparsed += 1;
-            return;
-        };
-        let time = entry.time.or(entry.started).map(|stamp| stamp.unix_ns);
-        let failed = entry.meaning.is_some_and(|meaning| meaning.is_failure());
-        if failed && time.is_none_or(|at| window.0 <= at && at <= window.1) {
+        let failure = failures.line(line, assume, source);
+        let around = |at| window.0 <= at && at <= window.1;
+        if let Some(failure) = failure.filter(|failure| failure.unix_ns.is_none_or(around)) {
             source.failures += 1;
-            found(LogRead {
-                time_ns: ended,
-                path: source.path.clone(),
-                format: format.spec().to_owned(),
-                number,
-                line: without_queries(&String::from_utf8_lossy(line)),
-            });
-        }
-        if last.as_ref() != Some(&format) {
-            source.add_format(format.name());
-            last = Some(format);
+            found(failure.of(source, number, ended));
         }
     });
     source.lines = lines.lines;

@@ -136,10 +136,7 @@ impl Tally {
     }
 
     pub(super) fn clock(&self) -> Clock {
-        self.start.as_ref().map_or(Clock::default(), |start| Clock {
-            unix_ns: start.started_unix_ns,
-            mono_ns: start.started_mono_ns,
-        })
+        self.start.as_ref().map(Clock::of).unwrap_or_default()
     }
 
     pub(super) fn header(&self) -> Header {

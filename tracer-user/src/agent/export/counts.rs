@@ -1,9 +1,8 @@
 //! Counts of cases and of the kernel, for the metrics page and for OTLP.
 
-use std::sync::PoisonError;
-
 use super::Exporter;
 use super::documents::Shared;
+use crate::agent::held::held;
 use crate::case::Case;
 use crate::event::Input;
 use crate::export::{Origin, ResourceConfig};
@@ -27,8 +26,7 @@ impl Counts {
 impl Exporter for Counts {
     fn case(&mut self, _: &Session, case: &Case) {
         if let Some(origin) = &self.origin {
-            let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-            metrics.case(case, origin);
+            held(&self.metrics).case(case, origin);
         }
     }
 
@@ -36,15 +34,10 @@ impl Exporter for Counts {
         match input {
             Input::Start(start) => {
                 self.origin = Some(Origin::new(start, ResourceConfig::default()));
+                held(&self.metrics).session_began();
             }
-            Input::Backends(backends) => {
-                let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-                metrics.backends(backends);
-            }
-            Input::Losses(losses) => {
-                let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-                metrics.losses(losses);
-            }
+            Input::Backends(backends) => held(&self.metrics).backends(backends),
+            Input::Losses(losses) => held(&self.metrics).losses(losses),
             _ => {}
         }
     }

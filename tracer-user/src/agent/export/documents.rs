@@ -1,10 +1,11 @@
 //! Cases and counts to receivers of OTLP and Zipkin.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Exporter;
 use crate::agent::config::{self, Compression as Packing, Receiver};
+use crate::agent::held::held;
 use crate::capture::live::{mono_now, unix_now};
 use crate::case::Case;
 use crate::deliver::env::Env;
@@ -89,11 +90,7 @@ impl Documents {
             start_unix_ns: self.began_unix_ns,
             now_unix_ns: unix_now(),
         };
-        let families = self
-            .metrics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .families();
+        let families = held(&self.metrics).families();
         self.delivery
             .offer_all(otlp::metrics(&families, origin, None, span));
     }

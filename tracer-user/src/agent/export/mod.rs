@@ -16,7 +16,8 @@ pub(super) trait Exporter: Send {
     /// A case is known. The session makes its document ([`Session::case_document`]).
     fn case(&mut self, session: &Session, case: &Case);
 
-    /// Any input, for counts that come from the kernel: `Backends`, `Losses`.
+    /// Any input, for counts that come from the kernel: `Backends`, `Losses`. There is a `Start` for each
+    /// session; losses are counted from it, while the counters of backends go on.
     fn input(&mut self, input: &Input);
 
     /// About once a second.

@@ -1,13 +1,11 @@
 //! From lines to what is in force for each server.
 
-use std::collections::BTreeMap;
-
 use super::load::Loaded;
-use super::words::{Word, words};
+use super::sections::{Line, Sections};
+use super::words::{Word, text, title, words};
 use crate::config::setting::{Directive, Source, UpstreamConfig, Value};
 use crate::config::units::{haproxy_bytes, haproxy_ms};
 use crate::config::{Servers, Upstreams, Values, add_server, address, in_force, note};
-use crate::printable::printable;
 
 /// Longest name of a section, in characters.
 const NAME_MAX: usize = 64;
@@ -19,7 +17,10 @@ pub(in crate::config) fn upstreams(loaded: Loaded) -> (Vec<UpstreamConfig>, Vec<
     let mut reader = Reader {
         complete: !loaded.gap,
         notes: loaded.notes,
-        ..Reader::default()
+        global: Values::new(),
+        sections: Sections::new(["backend", "listen"]),
+        conditions: 0,
+        servers: 0,
     };
     for (name, text) in &loaded.files {
         reader.file(name, text);
@@ -39,28 +40,11 @@ struct Section {
     servers: Servers,
 }
 
-/// What lines belong to.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
-    #[default]
-    Elsewhere,
-    Global,
-    Defaults,
-    Servers,
-}
-
-#[derive(Default)]
 struct Reader {
     complete: bool,
     notes: Vec<String>,
     global: Values,
-    /// The last `defaults` section: what a section without `from` starts with.
-    defaults: Section,
-    named: BTreeMap<String, Section>,
-    /// Name of the open `defaults` section.
-    open_name: Option<String>,
-    sections: Vec<Section>,
-    place: Place,
+    sections: Sections<Section>,
     /// Open `.if` blocks: whether their lines count is decided by the running HAProxy.
     conditions: u32,
     servers: usize,
@@ -68,9 +52,7 @@ struct Reader {
 
 impl Reader {
     fn file(&mut self, name: &str, text: &[u8]) {
-        // Sections do not go on in the next file.
-        self.close_defaults();
-        self.place = Place::Elsewhere;
+        self.sections.next_file();
         self.conditions = 0;
         let mut number: u32 = 0;
         let mut lines = text.split_inclusive(|byte| *byte == b'\n');
@@ -89,7 +71,6 @@ impl Reader {
             };
             self.line(&words, &source);
         }
-        self.close_defaults();
     }
 
     fn torn(&mut self, name: &str, line: u32, reason: &str) {
@@ -98,56 +79,26 @@ impl Reader {
     }
 
     fn line(&mut self, line: &[Word], source: &Source) {
-        let text = |index: usize| line.get(index).map_or("", |word| word.text.as_str());
-        match text(0) {
-            "" => {}
-            ".if" => self.conditions += 1,
-            ".endif" => self.conditions = self.conditions.saturating_sub(1),
-            directive if directive.starts_with('.') => {}
-            "global" => self.open(Place::Global),
-            "defaults" => {
-                self.open(Place::Defaults);
-                let (name, from) = match text(1) {
-                    "from" => ("", text(2)),
-                    name => (name, if text(2) == "from" { text(3) } else { "" }),
-                };
-                // Each such section starts afresh.
-                self.defaults = self.named.get(from).cloned().unwrap_or_default();
-                self.open_name = (!name.is_empty()).then(|| name.to_owned());
+        match text(line, 0) {
+            "" => return,
+            ".if" => {
+                self.conditions += 1;
+                return;
             }
-            kind @ ("backend" | "listen") => {
-                self.open(Place::Servers);
-                let base = match text(2) {
-                    "from" => self.named.get(text(3)).unwrap_or(&self.defaults),
-                    _ => &self.defaults,
-                };
-                let mut section = base.clone();
-                section.title = format!("{kind} {}", printable(text(1), NAME_MAX));
-                self.sections.push(section);
+            ".endif" => {
+                self.conditions = self.conditions.saturating_sub(1);
+                return;
             }
-            "frontend" | "userlist" | "peers" | "resolvers" | "mailers" | "cache" | "program"
-            | "http-errors" | "ring" | "log-forward" | "fcgi-app" | "crt-store" | "traces"
-            | "log-profile" | "acme" => self.open(Place::Elsewhere),
-            _ => self.keyword(line, source),
+            directive if directive.starts_with('.') => return,
+            _ => {}
         }
-    }
-
-    fn open(&mut self, place: Place) {
-        self.close_defaults();
-        self.place = place;
-    }
-
-    fn close_defaults(&mut self) {
-        if let Some(name) = self.open_name.take() {
-            self.named.insert(name, self.defaults.clone());
-        }
-    }
-
-    fn keyword(&mut self, line: &[Word], source: &Source) {
         let certain = self.conditions == 0;
-        let section = match self.place {
-            Place::Elsewhere => return,
-            Place::Global => {
+        let (section, has_servers) = match self.sections.line(line) {
+            Line::Opens(section) => {
+                section.title = title(line, NAME_MAX);
+                return;
+            }
+            Line::Global => {
                 if let Some((directive, value)) = global_value(line) {
                     let value = value.filter(|_| certain);
                     let found = value.map(|value| (value, source.clone()));
@@ -155,20 +106,17 @@ impl Reader {
                 }
                 return;
             }
-            Place::Defaults => &mut self.defaults,
-            Place::Servers => match self.sections.last_mut() {
-                Some(section) => section,
-                None => return,
-            },
+            Line::Elsewhere => return,
+            Line::Defaults(section) => (section, false),
+            Line::Section(section) => (section, true),
         };
-        let text = |index: usize| line.get(index).map_or("", |word| word.text.as_str());
-        match text(0) {
+        match text(line, 0) {
             "default-server" => {
                 let values = server_values(&line[1..], certain, source);
                 section.for_servers.extend(values);
             }
-            "server" | "server-template" if self.place == Place::Servers => {
-                let at = if text(0) == "server" { 2 } else { 3 };
+            "server" | "server-template" if has_servers => {
+                let at = if text(line, 0) == "server" { 2 } else { 3 };
                 let Some((address, rest)) = line.get(at..).and_then(<[Word]>::split_first) else {
                     return;
                 };
@@ -200,7 +148,7 @@ impl Reader {
     fn finish(self) -> (Vec<UpstreamConfig>, Vec<String>) {
         let defaults = defaults();
         let mut upstreams = Upstreams::default();
-        for section in self.sections {
+        for section in self.sections.finish() {
             for (values, targets) in section.servers {
                 let mut all = self.global.clone();
                 all.extend(section.values.clone());

@@ -1,10 +1,9 @@
 //! `log`, `option httplog` and the like, `log-format`:
 //! <https://docs.haproxy.org/2.6/configuration.html#8>.
 
-use std::collections::BTreeMap;
-
 use super::load::Loaded;
-use super::words::{Word, words};
+use super::sections::{Line, Sections};
+use super::words::{Word, text, title, words};
 use crate::config::Source;
 use crate::config::logging::{Log, LogKind, Tie, add};
 use crate::printable::printable;
@@ -29,9 +28,13 @@ struct Section {
 
 /// The logs of the sections that take clients' connections.
 pub(in crate::config) fn logs(loaded: &Loaded) -> Vec<Log> {
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        global: Vec::new(),
+        sections: Sections::new(["frontend", "listen"]),
+        opened: Vec::new(),
+    };
     for (name, text) in &loaded.files {
-        reader.open(Place::Elsewhere);
+        reader.sections.next_file();
         for (number, line) in (1_u32..).zip(text.split(|byte| *byte == b'\n')) {
             let source = Source::File {
                 file: name.clone(),
@@ -45,86 +48,35 @@ pub(in crate::config) fn logs(loaded: &Loaded) -> Vec<Log> {
     reader.finish()
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
-    #[default]
-    Elsewhere,
-    Global,
-    Defaults,
-    Clients,
-}
-
-#[derive(Default)]
 struct Reader {
-    place: Place,
     global: Vec<String>,
-    /// The last `defaults` section.
-    defaults: Section,
-    named: BTreeMap<String, Section>,
-    open_name: Option<String>,
-    /// Section, and the line that opens it.
-    sections: Vec<(Section, Source)>,
+    sections: Sections<Section>,
+    /// The lines that open them.
+    opened: Vec<Source>,
 }
 
 impl Reader {
-    fn open(&mut self, place: Place) {
-        if let Some(name) = self.open_name.take() {
-            self.named.insert(name, self.defaults.clone());
-        }
-        self.place = place;
-    }
-
     fn line(&mut self, line: &[Word], source: Source) {
-        let text = |index: usize| line.get(index).map_or("", |word| word.text.as_str());
-        match text(0) {
-            "global" => self.open(Place::Global),
-            "defaults" => {
-                self.open(Place::Defaults);
-                let (name, from) = match text(1) {
-                    "from" => ("", text(2)),
-                    name => (name, if text(2) == "from" { text(3) } else { "" }),
-                };
-                self.defaults = self.named.get(from).cloned().unwrap_or_default();
-                self.open_name = (!name.is_empty()).then(|| name.to_owned());
+        let section = match self.sections.line(line) {
+            Line::Opens(section) => {
+                section.title = title(line, TEXT_MAX);
+                self.opened.push(source);
+                return;
             }
-            kind @ ("frontend" | "listen") => {
-                self.open(Place::Clients);
-                let base = match text(2) {
-                    "from" => self.named.get(text(3)).unwrap_or(&self.defaults),
-                    _ => &self.defaults,
-                };
-                let mut section = base.clone();
-                section.title = format!("{kind} {}", printable(text(1), TEXT_MAX));
-                self.sections.push((section, source));
-            }
-            "backend" | "userlist" | "peers" | "resolvers" | "mailers" | "cache" | "program"
-            | "http-errors" | "ring" | "log-forward" | "fcgi-app" | "crt-store" | "traces"
-            | "log-profile" | "acme" => self.open(Place::Elsewhere),
-            _ => self.keyword(line, source),
-        }
-    }
-
-    fn keyword(&mut self, line: &[Word], source: Source) {
-        let (line, negated) = match line.first().map(|word| word.text.as_str()) {
-            Some("no") => (&line[1..], true),
-            _ => (line, false),
-        };
-        let text = |index: usize| line.get(index).map_or("", |word| word.text.as_str());
-        let section = match self.place {
-            Place::Elsewhere => return,
-            Place::Global => {
-                if text(0) == "log" {
-                    self.global.push(printable(text(1), TEXT_MAX));
+            Line::Global => {
+                if text(line, 0) == "log" {
+                    self.global.push(printable(text(line, 1), TEXT_MAX));
                 }
                 return;
             }
-            Place::Defaults => &mut self.defaults,
-            Place::Clients => match self.sections.last_mut() {
-                Some((section, _)) => section,
-                None => return,
-            },
+            Line::Elsewhere => return,
+            Line::Defaults(section) | Line::Section(section) => section,
         };
-        match (text(0), text(1)) {
+        let (line, negated) = match text(line, 0) {
+            "no" => (&line[1..], true),
+            _ => (line, false),
+        };
+        match (text(line, 0), text(line, 1)) {
             ("log", "global") => section.targets.extend(self.global.iter().cloned()),
             ("log", "") if negated => section.targets.clear(),
             ("log", "") => {}
@@ -145,7 +97,7 @@ impl Reader {
 
     fn finish(self) -> Vec<Log> {
         let mut logs = Vec::new();
-        for (section, opened) in self.sections {
+        for (section, opened) in self.sections.finish().into_iter().zip(self.opened) {
             let (format, tie, source) = section.format.unwrap_or_else(|| {
                 // Client and frontend, and no server.
                 ("default".to_owned(), Tie::Time, opened)

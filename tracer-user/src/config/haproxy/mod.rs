@@ -3,6 +3,7 @@
 mod evaluate;
 mod load;
 mod logs;
+mod sections;
 mod words;
 
 pub(super) use evaluate::upstreams;

@@ -1,6 +1,8 @@
 //! Lines as words: quotes, escapes, comments and variables
 //! (<https://docs.haproxy.org/2.8/configuration.html#2.2>).
 
+use crate::printable::printable;
+
 /// Most words of a line, as in HAProxy (`MAX_LINE_ARGS`), and most bytes kept of a word.
 const WORDS_MAX: usize = 64;
 const WORD_MAX: usize = 1024;
@@ -11,6 +13,16 @@ pub(super) struct Word {
     pub(super) text: String,
     /// Holds a variable of the environment: the text is not what HAProxy sees.
     pub(super) variable: bool,
+}
+
+/// The text of the word at a place; empty where there is none.
+pub(super) fn text(line: &[Word], index: usize) -> &str {
+    line.get(index).map_or("", |word| word.text.as_str())
+}
+
+/// `backend api`, of the line that opens it; `most` characters of the name.
+pub(super) fn title(line: &[Word], most: usize) -> String {
+    format!("{} {}", text(line, 0), printable(text(line, 1), most))
 }
 
 /// The words of a line; `None` if a quote is never closed.
