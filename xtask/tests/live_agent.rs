@@ -142,13 +142,7 @@ fn bodies(answering: &Answering, path: &str) -> Vec<Value> {
 
 /// Spans by their ids, with what every receiver keeps of them.
 fn by_id(spans: &[&Value]) -> BTreeMap<String, Vec<String>> {
-    let keys = [
-        "traceId",
-        "parentSpanId",
-        "name",
-        "startTimeUnixNano",
-        "endTimeUnixNano",
-    ];
+    let keys = ["traceId", "parentSpanId", "name"];
     let one = |span: &&Value| {
         let mut kept: Vec<String> = keys.map(|key| text(span, key).to_owned()).into();
         kept.push(span["kind"].to_string());
@@ -156,6 +150,13 @@ fn by_id(spans: &[&Value]) -> BTreeMap<String, Vec<String>> {
         (text(span, "spanId").to_owned(), kept)
     };
     spans.iter().map(one).collect()
+}
+
+/// When spans began, seconds since the epoch, by their ids.
+fn starts(spans: &[&Value]) -> BTreeMap<String, f64> {
+    let start = |span: &&Value| text(span, "startTimeUnixNano").parse::<f64>().unwrap() / 1e9;
+    let one = |span| (text(span, "spanId").to_owned(), start(&span));
+    spans.iter().copied().map(one).collect()
 }
 
 fn exported(recording: &Path) -> Vec<Value> {
@@ -199,11 +200,17 @@ fn every_receiver_gets_what_a_snapshot_holds() {
     assert!(output.status.success(), "{output:?}\n{}", agent.log());
     let snapshot = String::from_utf8(output.stdout).unwrap();
     let expected = exported(Path::new(snapshot.trim()));
+    let starts_there = starts(&spans(&expected));
     let expected = by_id(&spans(&expected));
     let got = collector.documents(Signal::Traces).unwrap();
     let got = spans(&got);
     assert_eq!(got.len(), expected.len(), "each once");
     assert_eq!(by_id(&got), expected);
+    // The two clocks are compared anew for each session.
+    for (id, at) in starts(&got) {
+        let apart = at - starts_there[&id];
+        assert!(apart.abs() < 1e-3, "{id}: {apart} s");
+    }
 
     let posted = bodies(&zipkin, "/api/v2/spans");
     let posted = posted.iter().flat_map(|body| body.as_array().unwrap());
@@ -399,11 +406,8 @@ fn a_clock_that_is_set_is_told_and_followed() {
     fail(&stand, 1..2);
     arrived(&collector, &agent, 2);
     let documents = collector.documents(Signal::Traces).unwrap();
-    let starts: Vec<f64> = spans(&documents)
-        .into_iter()
-        .filter(|span| span["kind"] == 2)
-        .map(|span| text(span, "startTimeUnixNano").parse::<f64>().unwrap() / 1e9)
-        .collect();
-    let apart = starts[1] - starts[0];
+    let starts = starts(&spans(&documents));
+    let at = |n: usize| starts[&requests(&documents)[n].1];
+    let apart = at(1) - at(0);
     assert!((7190.0..7400.0).contains(&apart), "{apart} s apart");
 }

@@ -23,21 +23,14 @@ use super::listen::{Listening, Pages, listen};
 use super::log::Tap;
 use super::lookback::{Limits, LookBack, State};
 use super::notify::Notify;
-use crate::capture::live::{LONGEST_DEADLINE, mono_now, unix_now};
+use super::renewal::{self, Moments};
+use crate::capture::live::{mono_now, unix_now};
 use crate::capture::{Sink, Wish};
 use crate::case::{Case, Outcome};
 use crate::event::{Input, KernelEvent, Losses, MonoNs, SessionStart};
 use crate::session::Session;
 
 const SECOND: u64 = 1_000_000_000;
-/// A session is renewed at this age, …
-const OLD_S: u64 = 24 * 3600;
-/// … and at this one whatever goes on.
-const TOO_OLD_S: u64 = 48 * 3600;
-/// After the clock was set, a quiet moment is waited for this long.
-const STEP_PATIENCE_S: u64 = 600;
-/// A smaller step of the wall clock is none.
-const STEP_NS: i128 = 1_000_000_000;
 /// What follows a burst at once is in its snapshot, too.
 const AFTER_BURST_S: u64 = 5;
 /// The service manager is told how things are this often.
@@ -68,13 +61,10 @@ pub(super) struct Keeper {
     losses_before: Losses,
     now: MonoNs,
     began: MonoNs,
-    session_began: MonoNs,
-    last_exchange: MonoNs,
+    moments: Moments,
     cases: u64,
     burst: Burst,
     burst_due_s: Option<u64>,
-    /// When the wall clock was set.
-    stepped: Option<MonoNs>,
     last_second: u64,
     last_status: String,
     /// A snapshot that waits for the counters of now.
@@ -126,12 +116,14 @@ impl Keeper {
             losses_before: Losses::new(),
             now,
             began: now,
-            session_began: now,
-            last_exchange: now,
+            moments: Moments {
+                session_began: now,
+                last_exchange: now,
+                stepped: None,
+            },
             cases: 0,
             burst: Burst::default(),
             burst_due_s: None,
-            stepped: None,
             last_second: 0,
             last_status: String::new(),
             wanted: None,
@@ -225,7 +217,9 @@ impl Keeper {
             exporter.tick();
         }
         self.look_at_the_clock();
-        self.renew_if_due();
+        if self.moments.is_due(self.now) {
+            self.renew();
+        }
         self.vitals();
         if second.is_multiple_of(STATUS_S) {
             self.status();
@@ -236,19 +230,17 @@ impl Keeper {
         }
     }
 
-    /// The monotonic clock goes on whatever the wall clock does; their difference is looked at.
     fn look_at_the_clock(&mut self) {
-        let is = i128::from(unix_now()) - i128::from(mono_now());
-        let was = i128::from(self.start.started_unix_ns) - i128::from(self.start.started_mono_ns);
-        if (is - was).abs() < STEP_NS {
+        let was = (self.start.started_unix_ns, self.start.started_mono_ns);
+        let Some(step) = renewal::step(was, (unix_now(), mono_now())) else {
             return;
-        }
+        };
         tracing::warn!(
             "the wall clock was set by {:+.3} s: times from now on go by the new one",
-            (is - was) as f64 / 1e9
+            step as f64 / 1e9
         );
         held(&self.parts.pages.vitals).clock_steps += 1;
-        self.stepped = Some(self.now);
+        self.moments.stepped = Some(self.now);
         self.set_clock();
     }
 
@@ -258,25 +250,12 @@ impl Keeper {
         self.start.started_unix_ns = unix_now().saturating_sub(age);
     }
 
-    fn renew_if_due(&mut self) {
-        let age_s = self.now.saturating_sub(self.session_began) / SECOND;
-        let quiet = self.now.saturating_sub(self.last_exchange)
-            > u64::try_from(LONGEST_DEADLINE.as_nanos()).unwrap_or(u64::MAX);
-        let step_s = self.stepped.map(|at| self.now.saturating_sub(at) / SECOND);
-        let due = age_s >= OLD_S && quiet
-            || age_s >= TOO_OLD_S
-            || step_s.is_some_and(|s| quiet || s >= STEP_PATIENCE_S);
-        if due {
-            self.renew();
-        }
-    }
-
     /// A new session begins where the old one was.
     fn renew(&mut self) {
         let cases = self.session.input(&Input::End(self.now));
         self.found(&cases);
-        self.stepped = None;
-        self.session_began = self.now;
+        self.moments.stepped = None;
+        self.moments.session_began = self.now;
         self.losses_before.clone_from(&self.losses);
         self.state.no_losses();
         self.lookback.push(&Input::Losses(Losses::new()), self.now);
@@ -517,7 +496,7 @@ impl Sink for Keeper {
                 self.take(&Input::Losses(self.losses_since()));
             }
             Input::Kernel(KernelEvent::Exchange(_)) => {
-                self.last_exchange = self.now;
+                self.moments.last_exchange = self.now;
                 self.take(input);
             }
             Input::Backends(_) => {

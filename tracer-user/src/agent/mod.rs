@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod lookback;
 mod notify;
+mod renewal;
 mod rights;
 mod vitals;
 

@@ -34,7 +34,7 @@ pub(crate) struct Tool {
 }
 
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 10] = [
+pub(crate) const TOOLS: [Tool; 12] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
@@ -42,9 +42,16 @@ pub(crate) const TOOLS: [Tool; 10] = [
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
     tool(&["openssl"], "openssl", Purpose::Test),
+    // Its library sets the clock for one process alone.
+    tool(&["faketime"], "faketime", Purpose::Test),
     Tool {
         optional: true,
         ..tool(&["bpftool"], "bpftool", Purpose::Test)
+    },
+    Tool {
+        optional: true,
+        // For `bench`.
+        ..tool(&["h2load"], "nghttp2-client", Purpose::Test)
     },
     Tool {
         optional: true,
@@ -451,7 +458,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 caddy iproute2 nftables openssl bpftool prometheus vagrant-libvirt python3-pip",
+                "install nginx haproxy apache2 caddy iproute2 nftables openssl faketime bpftool nghttp2-client prometheus vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
