@@ -5,38 +5,21 @@
     reason = "the helpers of a test fail like the test"
 )]
 
+mod program;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const WHY502: &str = env!("CARGO_BIN_EXE_why502");
+use program::{Ran, WHY502};
+
 const NOBODY: u32 = 65534;
 
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
 fn why502(arguments: &str) -> Command {
-    let mut command = Command::new(WHY502);
-    command
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null());
-    command
+    program::command(arguments.split_whitespace())
 }
 
 fn run(arguments: &str) -> Ran {

@@ -5,33 +5,19 @@
     reason = "the helpers of a test fail like the test"
 )]
 
+mod program;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const WHY502: &str = env!("CARGO_BIN_EXE_why502");
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
+use program::Ran;
 
 impl Ran {
     fn json(&self) -> Value {
@@ -66,12 +52,8 @@ impl Dir {
 }
 
 fn logs(arguments: &[&str]) -> Command {
-    let mut command = Command::new(WHY502);
-    command
-        .arg("logs")
-        .args(arguments)
-        .env("TZ", "UTC")
-        .stdin(Stdio::null());
+    let mut command = program::command(["logs"]);
+    command.args(arguments).env("TZ", "UTC");
     command
 }
 
@@ -470,13 +452,9 @@ fn traefik_lines_among_combined_ones_are_told_apart() {
     let traefik = r#"203.0.113.5 - - [22/Nov/2026:07:31:02 +0000] "GET /cart HTTP/1.1" 502 11 "-" "-" 41 "shop@docker" "http://192.0.2.20:8080" 2ms"#;
     let path = dir.path().join("mixed.log");
     fs::write(&path, format!("{combined}\n{traefik}\n{combined}\n")).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_why502"))
-        .args(["logs", "--output", "ndjson"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let formats: Vec<String> = text
+    let ran = run(&["--output", "ndjson"], &[&path]);
+    let formats: Vec<String> = ran
+        .out
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["type"] == "entry")

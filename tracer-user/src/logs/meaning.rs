@@ -48,11 +48,23 @@ impl Meaning {
     }
 }
 
+/// What can be behind a timeout of a balancer that tells neither connecting from waiting, nor an idle
+/// connection from a new one.
+pub(super) const GAVE_UP: &[&str] = &[
+    "response-timeout",
+    "connect-timeout",
+    "listen-queue-overflow",
+    "mtu-black-hole",
+    "packet-loss",
+    "idle-drop-by-middlebox",
+    "body-stalled",
+];
+
 /// A table of meanings: for each a name, the blame, the code, the text and the classes. `MEANINGS` lists
 /// them, for `explain`.
 macro_rules! meanings {
-    ($($name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
-        $(static $name: $crate::logs::Meaning = $crate::logs::Meaning {
+    ($($vis:vis $name:ident $blame:ident $code:literal $text:literal $classes:expr;)*) => {
+        $($vis static $name: $crate::logs::Meaning = $crate::logs::Meaning {
             code: $code,
             text: $text,
             classes: &$classes,

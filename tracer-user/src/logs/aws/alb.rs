@@ -4,7 +4,7 @@
 //! New fields are added at the end, so what follows those read here is left alone.
 
 use crate::logs::entry::{Durations, Entry, Kind, LogAttempt, Skim, System, peer, request_line};
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Blame, GAVE_UP, Meaning};
 use crate::logs::scan::{ParseError, Scan, known, number, seconds_as_us, status, text};
 use crate::logs::stamp::{rfc3339, rfc3339_utc};
 
@@ -46,15 +46,7 @@ static MADE_504: Meaning = Meaning {
     code: "504 -",
     text: "The balancer gave up: no connection within 10 s, or no answer from the target within the \
            idle timeout (60 s unless changed).",
-    classes: &[
-        "response-timeout",
-        "connect-timeout",
-        "listen-queue-overflow",
-        "mtu-black-hole",
-        "packet-loss",
-        "idle-drop-by-middlebox",
-        "body-stalled",
-    ],
+    classes: GAVE_UP,
     blame: Blame::Backend,
 };
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::logs::entry::{Entry, Kind, LogAttempt, Peer, System, host_of};
 use crate::logs::json;
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Blame, GAVE_UP, Meaning};
 use crate::logs::scan::{ParseError, Scan, seconds_as_us, status};
 use crate::logs::stamp::rfc3339;
 
@@ -54,15 +54,7 @@ static TIMED_OUT: Meaning = Meaning {
     text: "No answer within the backend timeout (20 s unless changed), or no connection. A slow \
            backend, one that does not take up connections and a path that loses packets look alike \
            here.",
-    classes: &[
-        "response-timeout",
-        "connect-timeout",
-        "listen-queue-overflow",
-        "mtu-black-hole",
-        "packet-loss",
-        "idle-drop-by-middlebox",
-        "body-stalled",
-    ],
+    classes: GAVE_UP,
     blame: Blame::Backend,
 };
 

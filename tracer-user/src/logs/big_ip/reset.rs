@@ -6,159 +6,100 @@
 use std::net::SocketAddr;
 
 use crate::logs::entry::{Entry, LogAttempt, Peer};
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Meaning, meanings};
 use crate::logs::scan::{ParseError, Scan, text};
 
 use super::address::socket;
 
-static MEMBER_RESET: Meaning = Meaning {
-    code: "TCP RST from remote system (pool member)",
-    text: "The pool member reset its connection, and BIG-IP passed that on to the client. When in the \
-           exchange it did so is not logged; a refused connect looks the same.",
-    classes: &[
-        "rst-before-response",
-        "connect-refused",
-        "keepalive-race",
-        "backend-process-exit",
-        "backend-restart",
-        "body-truncated-rst",
-        "path-reset",
-    ],
-    blame: Blame::Backend,
-};
+meanings! {
+    MEMBER_RESET Backend
+    "TCP RST from remote system (pool member)"
+    "The pool member reset its connection, and BIG-IP passed that on to the client. When in the \
+     exchange it did so is not logged; a refused connect looks the same."
+    [
+        "rst-before-response", "connect-refused", "keepalive-race", "backend-process-exit",
+        "backend-restart", "body-truncated-rst", "path-reset",
+    ];
 
-static CLIENT_RESET: Meaning = Meaning {
-    code: "TCP RST from remote system (client)",
-    text: "The client reset its connection, and BIG-IP ended the one to the pool member.",
-    classes: &["client-abort"],
-    blame: Blame::Client,
-};
+    CLIENT_RESET Client
+    "TCP RST from remote system (client)"
+    "The client reset its connection, and BIG-IP ended the one to the pool member."
+    ["client-abort"];
 
-static REJECTED: Meaning = Meaning {
-    code: "TCP 3WHS rejected",
-    text: "The pool member refused the connection, or did not complete it.",
-    classes: &["connect-refused", "connect-timeout"],
-    blame: Blame::Backend,
-};
+    REJECTED Backend
+    "TCP 3WHS rejected"
+    "The pool member refused the connection, or did not complete it."
+    ["connect-refused", "connect-timeout"];
 
-static HANDSHAKE_TIMEOUT: Meaning = Meaning {
-    code: "handshake timeout",
-    text: "The pool member did not answer the connection request: BIG-IP sent it several times and gave \
-           up.",
-    classes: &[
-        "connect-timeout",
-        "connect-unreachable",
-        "listen-queue-overflow",
-        "packet-loss",
-    ],
-    blame: Blame::Backend,
-};
+    HANDSHAKE_TIMEOUT Backend
+    "handshake timeout"
+    "The pool member did not answer the connection request: BIG-IP sent it several times and gave \
+     up."
+    ["connect-timeout", "connect-unreachable", "listen-queue-overflow", "packet-loss"];
 
-static CLIENT_HANDSHAKE: Meaning = Meaning {
-    code: "handshake timeout (client)",
-    text: "A client began a connection and did not complete it.",
-    classes: &[],
-    blame: Blame::Client,
-};
+    CLIENT_HANDSHAKE Client
+    "handshake timeout (client)"
+    "A client began a connection and did not complete it."
+    [];
 
-static NO_MEMBER: Meaning = Meaning {
-    code: "No pool member available",
-    text: "No member of the pool could be chosen: all were down, disabled or at their limit.",
-    classes: &["no-backend-available"],
-    blame: Blame::Backend,
-};
+    NO_MEMBER Backend
+    "No pool member available"
+    "No member of the pool could be chosen: all were down, disabled or at their limit."
+    ["no-backend-available"];
 
-static NO_ROUTE: Meaning = Meaning {
-    code: "No route to host",
-    text: "BIG-IP has no route to the pool member.",
-    classes: &["connect-unreachable"],
-    blame: Blame::Backend,
-};
+    NO_ROUTE Backend
+    "No route to host"
+    "BIG-IP has no route to the pool member."
+    ["connect-unreachable"];
 
-static NO_FLOW: Meaning = Meaning {
-    code: "No flow found for ACK",
-    text: "A packet came for a connection that BIG-IP does not know any more, mostly because it had been \
-           idle for longer than the idle timeout and the other end went on using it.",
-    classes: &["idle-drop-by-middlebox"],
-    blame: Blame::Backend,
-};
+    NO_FLOW Backend
+    "No flow found for ACK"
+    "A packet came for a connection that BIG-IP does not know any more, mostly because it had been \
+     idle for longer than the idle timeout and the other end went on using it."
+    ["idle-drop-by-middlebox"];
 
-static CLIENT_NO_FLOW: Meaning = Meaning {
-    code: "No flow found for ACK (client)",
-    text: "A client went on using a connection that BIG-IP does not know any more, mostly because it had \
-           been idle for longer than the idle timeout. No pool member is involved.",
-    classes: &["idle-drop-by-middlebox"],
-    blame: Blame::Client,
-};
+    CLIENT_NO_FLOW Client
+    "No flow found for ACK (client)"
+    "A client went on using a connection that BIG-IP does not know any more, mostly because it had \
+     been idle for longer than the idle timeout. No pool member is involved."
+    ["idle-drop-by-middlebox"];
 
-static EXPIRED: Meaning = Meaning {
-    code: "Flow expired (sweeper)",
-    text: "The connection was idle for as long as the profile's idle timeout (300 s unless changed), and \
-           BIG-IP removed it. A response that takes that long ends like this too.",
-    classes: &["idle-drop-by-middlebox", "response-timeout"],
-    blame: Blame::Backend,
-};
+    EXPIRED Backend
+    "Flow expired (sweeper)"
+    "The connection was idle for as long as the profile's idle timeout (300 s unless changed), and \
+     BIG-IP removed it. A response that takes that long ends like this too."
+    ["idle-drop-by-middlebox", "response-timeout"];
 
-static LOCAL_PORTS: Meaning = Meaning {
-    code: "Unable to select local port",
-    text: "BIG-IP found no source port for a connection to the pool member. The member was never asked.",
-    classes: &["local-port-exhausted"],
-    blame: Blame::Backend,
-};
+    LOCAL_PORTS Backend
+    "Unable to select local port"
+    "BIG-IP found no source port for a connection to the pool member. The member was never asked."
+    ["local-port-exhausted"];
 
-static RETRANSMIT: Meaning = Meaning {
-    code: "TCP retransmit timeout",
-    text: "What BIG-IP sent was not acknowledged, however often it was sent again.",
-    classes: &["packet-loss", "mtu-black-hole"],
-    blame: Blame::Backend,
-};
+    RETRANSMIT Backend
+    "TCP retransmit timeout"
+    "What BIG-IP sent was not acknowledged, however often it was sent again."
+    ["packet-loss", "mtu-black-hole"];
 
-static STUCK: Meaning = Meaning {
-    code: "TCP zero window timeout",
-    text: "The pool member stopped reading, or stopped answering keep-alive probes.",
-    classes: &["body-stalled", "response-timeout", "packet-loss"],
-    blame: Blame::Backend,
-};
+    STUCK Backend
+    "TCP zero window timeout"
+    "The pool member stopped reading, or stopped answering keep-alive probes."
+    ["body-stalled", "response-timeout", "packet-loss"];
 
-static CLIENT_GONE: Meaning = Meaning {
-    code: "TCP … timeout (client)",
-    text: "The client stopped acknowledging, reading, or answering keep-alive probes.",
-    classes: &["client-abort"],
-    blame: Blame::Client,
-};
+    CLIENT_GONE Client
+    "TCP … timeout (client)"
+    "The client stopped acknowledging, reading, or answering keep-alive probes."
+    ["client-abort"];
 
-static CONFIGURED: Meaning = Meaning {
-    code: "Policy action, iRule, no local listener, …",
-    text: "BIG-IP reset the connection because its configuration says so. No pool member failed.",
-    classes: &[],
-    blame: Blame::Proxy,
-};
+    CONFIGURED Proxy
+    "Policy action, iRule, no local listener, …"
+    "BIG-IP reset the connection because its configuration says so. No pool member failed."
+    [];
 
-static OTHER: Meaning = Meaning {
-    code: "RST sent",
-    text: "BIG-IP reset a connection, for the cause that the line names.",
-    classes: &[],
-    blame: Blame::Proxy,
-};
-
-pub(super) static MEANINGS: &[&Meaning] = &[
-    &MEMBER_RESET,
-    &CLIENT_RESET,
-    &REJECTED,
-    &HANDSHAKE_TIMEOUT,
-    &CLIENT_HANDSHAKE,
-    &NO_MEMBER,
-    &NO_ROUTE,
-    &NO_FLOW,
-    &CLIENT_NO_FLOW,
-    &EXPIRED,
-    &LOCAL_PORTS,
-    &RETRANSMIT,
-    &STUCK,
-    &CLIENT_GONE,
-    &CONFIGURED,
-    &OTHER,
-];
+    OTHER Proxy
+    "RST sent"
+    "BIG-IP reset a connection, for the cause that the line names."
+    [];
+}
 
 /// Reasons, and what they mean when the pool member is at the other end and when the client is.
 /// <https://my.f5.com/manage/s/article/K13223>

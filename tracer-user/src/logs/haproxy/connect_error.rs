@@ -1,171 +1,107 @@
 //! Why a connection to a server could not be made: `SC` alone stands for a refusal, a bad certificate
 //! and a missing local port alike, and only `bc_err` and `ssl_bc_err` tell them apart.
 
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Meaning, meanings};
 
 use super::extra::ServerError;
 
-static ANY: Meaning = Meaning {
-    code: "SC",
-    text: "No connection to the server came up: it refused, could not be reached, or the TLS handshake \
-           or its certificate failed. HAProxy writes the same for all of them unless the log-format \
-           has bc_err and ssl_bc_err.",
-    classes: &[
-        "connect-refused",
-        "connect-unreachable",
-        "tls-verify-failed",
-        "tls-peer-closed",
-        "tls-reset",
-        "tls-alert-from-backend",
+meanings! {
+    ANY Backend
+    "SC"
+    "No connection to the server came up: it refused, could not be reached, or the TLS handshake or \
+     its certificate failed. HAProxy writes the same for all of them unless the log-format has bc_err \
+     and ssl_bc_err."
+    [
+        "connect-refused", "connect-unreachable", "tls-verify-failed", "tls-peer-closed",
+        "tls-reset", "tls-alert-from-backend", "tls-to-plaintext", "local-port-exhausted",
+        "local-fd-exhausted", "protocol-version-mismatch",
+    ];
+
+    NOT_TLS Backend
+    "SC bc_err -"
+    "No connection to the server came up, and HAProxy kept no error of it: the server refused. A \
+     failed TLS handshake would have left one."
+    ["connect-refused", "connect-unreachable", "local-port-exhausted"];
+
+    REFUSED Backend
+    "SC bc_err 46"
+    "The server's host refused the connection: nothing listens on that port, or a firewall answers \
+     for it."
+    ["connect-refused"];
+
+    RESET Backend
+    "SC bc_err 47"
+    "The connection was reset while it was being made, or in its TLS handshake."
+    ["tls-reset", "connect-refused", "listen-queue-overflow"];
+
+    UNREACHABLE Backend
+    "SC bc_err 48"
+    "There was no way to the server: no route, no neighbour, or a router or firewall said so."
+    ["connect-unreachable"];
+
+    SOCKET Backend
+    "SC General socket error"
+    "The kernel reported an error on the connection at once: mostly a server that cannot be reached, \
+     or one that refused. A failure of TLS looks different."
+    ["connect-unreachable", "connect-refused", "path-reset"];
+
+    PORTS Backend
+    "no free ports"
+    "HAProxy found no local port for another connection to this server. The server was never asked."
+    ["local-port-exhausted"];
+
+    SOCKETS Backend
+    "SC Too many sockets"
+    "HAProxy, or the system it runs on, has no more file descriptors. The server was never asked."
+    ["local-fd-exhausted"];
+
+    VERIFY Backend
+    "SC certificate verify failed"
+    "HAProxy did not accept the server's certificate: unknown authority, expired, or a name that \
+     does not fit. The server itself was ready to serve."
+    ["tls-verify-failed"];
+
+    ALERT Backend
+    "SC … alert …"
+    "The server ended the TLS handshake with an alert, which names what it did not like: the \
+     protocol version, the ciphers, the name, or a missing client certificate."
+    ["tls-alert-from-backend"];
+
+    PLAINTEXT Backend
+    "SC wrong version number"
+    "What the server answered to the TLS hello is no TLS: the port speaks plain text, or another \
+     protocol."
+    ["tls-to-plaintext"];
+
+    TLS_CUT Backend
+    "SC SSL handshake failure, no SSL error"
+    "The server closed or reset the connection in the TLS handshake, without an alert. HAProxy does \
+     not say which of the two it was."
+    ["tls-peer-closed", "tls-reset", "tls-to-plaintext"];
+
+    TLS_CLOSED Backend
+    "SC Connection closed during SSL handshake"
+    "The server closed the connection in the TLS handshake, without an alert."
+    ["tls-peer-closed"];
+
+    TLS_RESET Backend
+    "SC Connection error during SSL handshake"
+    "The connection was reset in the TLS handshake."
+    ["tls-reset", "path-reset"];
+
+    pub(super) TLS_TIMEOUT Backend
+    "Timeout during SSL handshake"
+    "The connection came up, but its TLS handshake was not done within the timeout."
+    ["tls-handshake-timeout"];
+
+    TLS_OTHER Backend
+    "SC SSL handshake failure"
+    "The TLS handshake with the server failed; what OpenSSL says of it is in the line."
+    [
+        "tls-alert-from-backend", "tls-verify-failed", "tls-peer-closed", "tls-reset",
         "tls-to-plaintext",
-        "local-port-exhausted",
-        "local-fd-exhausted",
-        "protocol-version-mismatch",
-    ],
-    blame: Blame::Backend,
-};
-
-static NOT_TLS: Meaning = Meaning {
-    code: "SC bc_err -",
-    text: "No connection to the server came up, and HAProxy kept no error of it: the server refused. A \
-           failed TLS handshake would have left one.",
-    classes: &[
-        "connect-refused",
-        "connect-unreachable",
-        "local-port-exhausted",
-    ],
-    blame: Blame::Backend,
-};
-
-static REFUSED: Meaning = Meaning {
-    code: "SC bc_err 46",
-    text: "The server's host refused the connection: nothing listens on that port, or a firewall \
-           answers for it.",
-    classes: &["connect-refused"],
-    blame: Blame::Backend,
-};
-
-static RESET: Meaning = Meaning {
-    code: "SC bc_err 47",
-    text: "The connection was reset while it was being made, or in its TLS handshake.",
-    classes: &["tls-reset", "connect-refused", "listen-queue-overflow"],
-    blame: Blame::Backend,
-};
-
-static UNREACHABLE: Meaning = Meaning {
-    code: "SC bc_err 48",
-    text: "There was no way to the server: no route, no neighbour, or a router or firewall said so.",
-    classes: &["connect-unreachable"],
-    blame: Blame::Backend,
-};
-
-static SOCKET: Meaning = Meaning {
-    code: "SC General socket error",
-    text: "The kernel reported an error on the connection at once: mostly a server that cannot be \
-           reached, or one that refused. A failure of TLS looks different.",
-    classes: &["connect-unreachable", "connect-refused", "path-reset"],
-    blame: Blame::Backend,
-};
-
-static PORTS: Meaning = Meaning {
-    code: "no free ports",
-    text: "HAProxy found no local port for another connection to this server. The server was never \
-           asked.",
-    classes: &["local-port-exhausted"],
-    blame: Blame::Backend,
-};
-
-static SOCKETS: Meaning = Meaning {
-    code: "SC Too many sockets",
-    text: "HAProxy, or the system it runs on, has no more file descriptors. The server was never asked.",
-    classes: &["local-fd-exhausted"],
-    blame: Blame::Backend,
-};
-
-static VERIFY: Meaning = Meaning {
-    code: "SC certificate verify failed",
-    text: "HAProxy did not accept the server's certificate: unknown authority, expired, or a name that \
-           does not fit. The server itself was ready to serve.",
-    classes: &["tls-verify-failed"],
-    blame: Blame::Backend,
-};
-
-static ALERT: Meaning = Meaning {
-    code: "SC … alert …",
-    text: "The server ended the TLS handshake with an alert, which names what it did not like: the \
-           protocol version, the ciphers, the name, or a missing client certificate.",
-    classes: &["tls-alert-from-backend"],
-    blame: Blame::Backend,
-};
-
-static PLAINTEXT: Meaning = Meaning {
-    code: "SC wrong version number",
-    text: "What the server answered to the TLS hello is no TLS: the port speaks plain text, or another \
-           protocol.",
-    classes: &["tls-to-plaintext"],
-    blame: Blame::Backend,
-};
-
-static TLS_CUT: Meaning = Meaning {
-    code: "SC SSL handshake failure, no SSL error",
-    text: "The server closed or reset the connection in the TLS handshake, without an alert. HAProxy \
-           does not say which of the two it was.",
-    classes: &["tls-peer-closed", "tls-reset", "tls-to-plaintext"],
-    blame: Blame::Backend,
-};
-
-static TLS_CLOSED: Meaning = Meaning {
-    code: "SC Connection closed during SSL handshake",
-    text: "The server closed the connection in the TLS handshake, without an alert.",
-    classes: &["tls-peer-closed"],
-    blame: Blame::Backend,
-};
-
-static TLS_RESET: Meaning = Meaning {
-    code: "SC Connection error during SSL handshake",
-    text: "The connection was reset in the TLS handshake.",
-    classes: &["tls-reset", "path-reset"],
-    blame: Blame::Backend,
-};
-
-pub(super) static TLS_TIMEOUT: Meaning = Meaning {
-    code: "Timeout during SSL handshake",
-    text: "The connection came up, but its TLS handshake was not done within the timeout.",
-    classes: &["tls-handshake-timeout"],
-    blame: Blame::Backend,
-};
-
-static TLS_OTHER: Meaning = Meaning {
-    code: "SC SSL handshake failure",
-    text: "The TLS handshake with the server failed; what OpenSSL says of it is in the line.",
-    classes: &[
-        "tls-alert-from-backend",
-        "tls-verify-failed",
-        "tls-peer-closed",
-        "tls-reset",
-        "tls-to-plaintext",
-    ],
-    blame: Blame::Backend,
-};
-
-pub(super) static MEANINGS: &[&Meaning] = &[
-    &ANY,
-    &NOT_TLS,
-    &REFUSED,
-    &RESET,
-    &UNREACHABLE,
-    &SOCKET,
-    &PORTS,
-    &SOCKETS,
-    &VERIFY,
-    &ALERT,
-    &PLAINTEXT,
-    &TLS_CUT,
-    &TLS_CLOSED,
-    &TLS_RESET,
-    &TLS_TIMEOUT,
-    &TLS_OTHER,
-];
+    ];
+}
 
 /// Parts of `ssl_bc_err_str`: <https://docs.openssl.org/3.0/man3/ERR_error_string/>.
 const TLS: &[(&str, &Meaning)] = &[

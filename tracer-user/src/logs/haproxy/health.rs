@@ -3,164 +3,98 @@
 //! The same lines come by syslog and, with `[WARNING]  (8045) : ` before them, from its error output.
 
 use crate::logs::entry::{Entry, Kind, LogAttempt, System};
-use crate::logs::meaning::{Blame, Meaning};
+use crate::logs::meaning::{Meaning, meanings};
 use crate::logs::scan::{Scan, number, text};
 
 use super::connect_error;
 
-static DOWN: Meaning = Meaning {
-    code: "is DOWN",
-    text: "HAProxy took the server out: its checks failed, or too many requests did. Requests that come \
-           now go to the others, and get 503 if there are none.",
-    classes: &["backend-process-exit", "backend-restart", "connect-refused"],
-    blame: Blame::Context,
-};
+meanings! {
+    DOWN Context
+    "is DOWN"
+    "HAProxy took the server out: its checks failed, or too many requests did. Requests that come \
+     now go to the others, and get 503 if there are none."
+    ["backend-process-exit", "backend-restart", "connect-refused"];
 
-static UP: Meaning = Meaning {
-    code: "is UP",
-    text: "HAProxy takes the server for healthy again.",
-    classes: &[],
-    blame: Blame::Context,
-};
+    UP Context
+    "is UP"
+    "HAProxy takes the server for healthy again."
+    [];
 
-static REFUSED: Meaning = Meaning {
-    code: "Layer4 connection problem",
-    text: "A health check could not connect: the server refused, or could not be reached.",
-    classes: &[
-        "connect-refused",
-        "connect-unreachable",
-        "backend-process-exit",
-    ],
-    blame: Blame::Context,
-};
+    REFUSED Context
+    "Layer4 connection problem"
+    "A health check could not connect: the server refused, or could not be reached."
+    ["connect-refused", "connect-unreachable", "backend-process-exit"];
 
-static CONNECT_TIMEOUT: Meaning = Meaning {
-    code: "Layer4 timeout",
-    text: "A health check's connection was not answered in time.",
-    classes: &["connect-timeout", "listen-queue-overflow"],
-    blame: Blame::Context,
-};
+    CONNECT_TIMEOUT Context
+    "Layer4 timeout"
+    "A health check's connection was not answered in time."
+    ["connect-timeout", "listen-queue-overflow"];
 
-static TLS: Meaning = Meaning {
-    code: "Layer6 invalid response",
-    text: "A health check's TLS handshake failed.",
-    classes: &[
-        "tls-alert-from-backend",
-        "tls-verify-failed",
-        "tls-peer-closed",
-        "tls-to-plaintext",
-    ],
-    blame: Blame::Context,
-};
+    TLS Context
+    "Layer6 invalid response"
+    "A health check's TLS handshake failed."
+    ["tls-alert-from-backend", "tls-verify-failed", "tls-peer-closed", "tls-to-plaintext"];
 
-static TLS_TIMEOUT: Meaning = Meaning {
-    code: "Layer6 timeout",
-    text: "A health check's TLS handshake was not done in time.",
-    classes: &["tls-handshake-timeout"],
-    blame: Blame::Context,
-};
+    TLS_TIMEOUT Context
+    "Layer6 timeout"
+    "A health check's TLS handshake was not done in time."
+    ["tls-handshake-timeout"];
 
-static TIMEOUT: Meaning = Meaning {
-    code: "Layer7 timeout",
-    text: "The server took a health check's connection but did not answer in time: slow, stuck, or all \
-           of its workers busy.",
-    classes: &["response-timeout", "listen-queue-overflow"],
-    blame: Blame::Context,
-};
+    TIMEOUT Context
+    "Layer7 timeout"
+    "The server took a health check's connection but did not answer in time: slow, stuck, or all of \
+     its workers busy."
+    ["response-timeout", "listen-queue-overflow"];
 
-static INVALID: Meaning = Meaning {
-    code: "Layer7 invalid response",
-    text: "What the server answered to a health check is no valid response, or it closed without one.",
-    classes: &[
-        "fin-before-response",
-        "malformed-response",
-        "plaintext-to-tls",
-    ],
-    blame: Blame::Context,
-};
+    INVALID Context
+    "Layer7 invalid response"
+    "What the server answered to a health check is no valid response, or it closed without one."
+    ["fin-before-response", "malformed-response", "plaintext-to-tls"];
 
-static WRONG_STATUS: Meaning = Meaning {
-    code: "Layer7 wrong status",
-    text: "The server answers health checks, but with a status that counts as a failure. Its connections \
-           are in order.",
-    classes: &["application-502"],
-    blame: Blame::Context,
-};
+    WRONG_STATUS Context
+    "Layer7 wrong status"
+    "The server answers health checks, but with a status that counts as a failure. Its connections \
+     are in order."
+    ["application-502"];
 
-static PASSIVE: Meaning = Meaning {
-    code: "consecutive errors",
-    text: "HAProxy watched the requests themselves (`observe`) and saw too many of them fail in a row; \
-           their own lines say how.",
-    classes: &[
-        "fin-before-response",
-        "rst-before-response",
-        "connect-refused",
-    ],
-    blame: Blame::Context,
-};
+    PASSIVE Context
+    "consecutive errors"
+    "HAProxy watched the requests themselves (`observe`) and saw too many of them fail in a row; \
+     their own lines say how."
+    ["fin-before-response", "rst-before-response", "connect-refused"];
 
-static MAINTENANCE: Meaning = Meaning {
-    code: "for maintenance",
-    text: "The server was taken out of, or brought back from, maintenance or drain: on purpose, not \
-           because a check failed.",
-    classes: &[],
-    blame: Blame::Context,
-};
+    MAINTENANCE Context
+    "for maintenance"
+    "The server was taken out of, or brought back from, maintenance or drain: on purpose, not \
+     because a check failed."
+    [];
 
-static UNRESOLVED: Meaning = Meaning {
-    code: "for maintenance (No IP for server)",
-    text: "The name of the server could not be resolved any more, so HAProxy put it into maintenance.",
-    classes: &["name-resolution-failed"],
-    blame: Blame::Context,
-};
+    UNRESOLVED Context
+    "for maintenance (No IP for server)"
+    "The name of the server could not be resolved any more, so HAProxy put it into maintenance."
+    ["name-resolution-failed"];
 
-static NO_SERVER: Meaning = Meaning {
-    code: "has no server available!",
-    text: "The last server of the backend is gone. Requests now get 503 with <NOSRV> until one is back.",
-    classes: &["no-backend-available"],
-    blame: Blame::Context,
-};
+    NO_SERVER Context
+    "has no server available!"
+    "The last server of the backend is gone. Requests now get 503 with <NOSRV> until one is back."
+    ["no-backend-available"];
 
-static RELOAD: Meaning = Meaning {
-    code: "Proxy … started / stopped",
-    text: "A process of HAProxy started or stopped; on a reload the new one does the one and the old one \
-           the other.",
-    classes: &[],
-    blame: Blame::Context,
-};
+    RELOAD Context
+    "Proxy … started / stopped"
+    "A process of HAProxy started or stopped; on a reload the new one does the one and the old one \
+     the other."
+    [];
 
-static CHECK_PASSED: Meaning = Meaning {
-    code: "Health check … succeeded",
-    text: "A health check passed.",
-    classes: &[],
-    blame: Blame::Context,
-};
+    CHECK_PASSED Context
+    "Health check … succeeded"
+    "A health check passed."
+    [];
 
-static CHECK_FAILED: Meaning = Meaning {
-    code: "Health check … failed",
-    text: "A health check failed. The server stays in until as many have failed as `fall` says.",
-    classes: &[],
-    blame: Blame::Context,
-};
-
-pub(super) static MEANINGS: &[&Meaning] = &[
-    &DOWN,
-    &UP,
-    &REFUSED,
-    &CONNECT_TIMEOUT,
-    &TLS,
-    &TLS_TIMEOUT,
-    &TIMEOUT,
-    &INVALID,
-    &WRONG_STATUS,
-    &PASSIVE,
-    &MAINTENANCE,
-    &UNRESOLVED,
-    &NO_SERVER,
-    &RELOAD,
-    &CHECK_PASSED,
-    &CHECK_FAILED,
-];
+    CHECK_FAILED Context
+    "Health check … failed"
+    "A health check failed. The server stays in until as many have failed as `fall` says."
+    [];
+}
 
 /// What follows a server's name. The first that stands in the text is taken.
 const REASONS: &[(&str, &Meaning)] = &[
