@@ -42,14 +42,14 @@ impl Export {
             }
             senders.push(Sender::start(
                 to,
-                Limits::default(),
+                Limits::of(&env),
                 None,
                 seed(),
                 listener(),
             )?);
         }
         let delivery = Delivery::new(senders);
-        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env));
+        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env)).paced(&env);
         Ok(Some(Self {
             delivery,
             gathering,

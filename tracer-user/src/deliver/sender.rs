@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::backoff::Backoff;
 use super::counters::{Counters, Reason, Tally};
 use super::destination::Destination;
+use super::env::Env;
 use super::http::{Client, TlsError};
 use super::notice::{Notice, What};
 use super::outcome::{Asked, Outcome, classify};
@@ -42,6 +43,17 @@ pub struct Limits {
     /// A document that the receiver answers with "later" for this long is given up, so that a single one
     /// cannot hold up the others for ever. While nothing answers, none is given up.
     pub patience: Duration,
+}
+
+impl Limits {
+    /// The defaults, with what the environment says of the queue.
+    pub fn of(env: &Env) -> Self {
+        let default = Self::default();
+        Self {
+            queue_items: env.queue_items.unwrap_or(default.queue_items),
+            ..default
+        }
+    }
 }
 
 impl Default for Limits {

@@ -3,6 +3,7 @@
 use super::documents;
 use super::resource::{Origin, ResourceConfig};
 use crate::case::Case;
+use crate::deliver::env::Env;
 use crate::deliver::{Payload, Signal};
 use crate::event::{MonoNs, SessionStart};
 
@@ -17,6 +18,9 @@ const BATCH: usize = 128;
 pub struct Gathering {
     signals: Vec<Signal>,
     most: usize,
+    /// Of spans: one for each request and one for each attempt.
+    spans_most: usize,
+    delay: MonoNs,
     /// What the user says of the observed service.
     resource: ResourceConfig,
     origin: Option<Origin>,
@@ -31,6 +35,8 @@ impl Gathering {
         Self {
             signals: signals.into_iter().collect(),
             most: BATCH,
+            spans_most: usize::MAX,
+            delay: DELAY,
             resource,
             origin: None,
             cases: Vec::new(),
@@ -42,6 +48,21 @@ impl Gathering {
     #[must_use]
     pub fn at_most(self, most: usize) -> Self {
         Self { most, ..self }
+    }
+
+    /// As `OTEL_BSP_SCHEDULE_DELAY` and `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` say
+    /// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#batch-span-processor>).
+    /// A case stays whole, however many spans it has.
+    #[must_use]
+    pub fn paced(self, env: &Env) -> Self {
+        let delay = env.batch_delay.map(|delay| delay.as_nanos());
+        let delay = delay.and_then(|ns| MonoNs::try_from(ns).ok());
+        let spans = env.batch_items.and_then(|n| usize::try_from(n).ok());
+        Self {
+            delay: delay.unwrap_or(self.delay),
+            spans_most: spans.unwrap_or(self.spans_most),
+            ..self
+        }
     }
 
     /// A session begins. Gives documents of what waited: it belongs to the clock of the session before.
@@ -58,18 +79,23 @@ impl Gathering {
 
     /// Takes a case, and gives the documents when there are enough.
     pub fn add(&mut self, case: Case, now: MonoNs) -> Vec<Payload> {
+        let waiting: usize = self.cases.iter().map(spans).sum();
+        let before = match waiting + spans(&case) > self.spans_most {
+            true => self.take(),
+            false => Vec::new(),
+        };
         self.since.get_or_insert(now);
         self.cases.push(case);
         match self.cases.len() >= self.most {
-            true => self.take(),
-            false => Vec::new(),
+            true => before.into_iter().chain(self.take()).collect(),
+            false => before,
         }
     }
 
     /// Gives the documents when the first case has waited long enough.
     pub fn tick(&mut self, now: MonoNs) -> Vec<Payload> {
         match self.since {
-            Some(since) if now.saturating_sub(since) >= DELAY => self.take(),
+            Some(since) if now.saturating_sub(since) >= self.delay => self.take(),
             _ => Vec::new(),
         }
     }
@@ -87,6 +113,10 @@ impl Gathering {
             .flat_map(|signal| documents(*signal, &cases, origin))
             .collect()
     }
+}
+
+fn spans(case: &Case) -> usize {
+    1 + case.attempts.len()
 }
 
 #[cfg(test)]
@@ -118,6 +148,25 @@ mod tests {
         assert_eq!(few.take(), []);
         assert_eq!(few.add(fixture::reuse_race(), 9), []);
         assert_eq!(signals(&few.take()), both);
+    }
+
+    #[test]
+    fn as_slow_and_as_large_as_the_environment_says() {
+        let env = Env {
+            batch_delay: Some(std::time::Duration::from_secs(3)),
+            batch_items: Some(5),
+            ..Env::default()
+        };
+        let mut gathering = gathering(9).paced(&env);
+        let case = fixture::reuse_race();
+        assert_eq!(spans(&case), 2);
+        assert_eq!(gathering.add(case.clone(), 0), []);
+        assert_eq!(gathering.add(case.clone(), 1), []);
+        // The third would make six.
+        let payloads = gathering.add(case, 2);
+        assert_eq!(payloads[0].items, 4);
+        assert_eq!(gathering.tick(2 + 2_999_999_999), []);
+        assert_eq!(gathering.tick(2 + 3_000_000_000)[0].items, 2);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Documents {
             return Ok(None);
         }
         let delivery = Arc::new(Delivery::new(senders));
-        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env));
+        let gathering = Gathering::new(delivery.signals(), ResourceConfig::from(&env)).paced(&env);
         Ok(Some(Self {
             delivery,
             metrics,
@@ -151,7 +151,7 @@ fn sender(signal: Signal, receiver: &Receiver, env: &Env) -> anyhow::Result<Send
     std::fs::create_dir_all(&receiver.spool_directory)?;
     Ok(Sender::start(
         to,
-        Limits::default(),
+        Limits::of(env),
         Some(&spool),
         seed(),
         listener(),

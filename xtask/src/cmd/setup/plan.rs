@@ -305,6 +305,7 @@ mod tests {
                 ("rustc-web", "1.96.0+dfsg1"),
                 ("llvm-22-dev", "1:22.1.8"),
                 ("bpftool", "7.1.0"),
+                ("nghttp2-client", "1.52.0"),
                 ("prometheus", "2.42.0"),
                 ("vagrant-libvirt", "0.11.2"),
             ]
