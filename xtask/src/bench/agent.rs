@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use super::load::{Load, WARM_UP};
 use super::machine::{Machine, machine};
+use super::median;
 use super::site::Site;
 use super::usage::{self, Usage};
 use crate::lab::agent::{Agent, Settings};
+use crate::lab::proxy::Kind;
 
 /// Most of one core that the agent may take, as a share.
 pub const CPU_MAX: f64 = 0.01;
@@ -87,7 +89,7 @@ pub struct Target {
 /// # Errors
 /// Something that is needed is missing or does not start.
 pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
-    let site = Site::start()?;
+    let site = Site::start(Kind::Nginx, 3)?;
     let settings = Settings {
         capture: format!("pids = [{}]", site.proxy_pid()),
         ..Settings::default()
@@ -222,12 +224,6 @@ fn sum(page: &str, family: &str) -> u64 {
         labelled.then_some(value)
     });
     samples.sum::<f64>() as u64
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 impl Outcome {

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod logs;
+pub mod overhead;
 
 mod alb;
 mod child;
@@ -10,3 +11,11 @@ mod load;
 mod machine;
 mod site;
 mod usage;
+mod wrk;
+
+/// The value in the middle; 0 if there is none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

@@ -1,48 +1,67 @@
-//! A healthy site: NGINX that passes everything on to another NGINX, which answers at once. What a
-//! tracer costs is to be seen, so neither writes a log.
+//! A healthy site: a proxy that passes everything on to an NGINX, which answers at once. What a tracer
+//! costs is to be seen, so neither writes a log.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 
 use crate::lab::net::free_ports;
-use crate::lab::process::{Running, bound, find_program, wait_for};
+use crate::lab::process::{Running, bound, children, find_program, wait_for};
+use crate::lab::proxy::Kind;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The running site; ended when dropped.
 pub(super) struct Site {
     front: Running,
     _back: Running,
     addr: SocketAddr,
+    backend: SocketAddr,
     // Last, so that nothing writes into what is removed.
     _dir: tempfile::TempDir,
 }
 
 impl Site {
-    /// Starts both and waits until the first answers. Errors: no NGINX, or it does not start; with
-    /// what it said.
-    pub(super) fn start() -> Result<Self> {
+    /// Starts both and waits until the proxy answers; responses have a body of that many bytes.
+    /// Errors: a program is missing or does not start; with what it said.
+    pub(super) fn start(proxy: Kind, body: usize) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("why502-site-").tempdir()?;
         let ports = free_ports(2)?;
-        let (front, back) = (ports[0], ports[1]);
-        let answers = "location / { return 200 \"ok\\n\"; }".to_owned();
-        let passes = "location / { proxy_http_version 1.1; proxy_set_header Connection \"\"; \
-                      proxy_pass http://backends; }"
-            .to_owned();
-        let backends = format!(
-            "upstream backends {{ server {back}; keepalive 512; keepalive_requests 1000000000; \
-             keepalive_timeout 300s; }}"
+        let (addr, backend) = (ports[0], ports[1]);
+        fs::write(dir.path().join("body"), vec![b'x'; body])?;
+        let files = format!(
+            "sendfile off; open_file_cache max=10; root {}; location / {{ try_files /body =404; }}",
+            dir.path().display()
         );
-        let back = nginx(dir.path(), "back", back, "", &answers)?;
-        let running = nginx(dir.path(), "front", front, &backends, &passes)?;
+        let answers = match body {
+            0..100 => format!("location / {{ return 200 \"{}\"; }}", "x".repeat(body)),
+            _ => files,
+        };
+        let back = nginx(dir.path(), "back", backend, "", &answers)?;
+        let front = match proxy {
+            Kind::Nginx => {
+                let backends = format!(
+                    "upstream backends {{ server {backend}; keepalive 512; \
+                     keepalive_requests 1000000000; keepalive_timeout 300s; }}"
+                );
+                let passes = "location / { proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                              proxy_pass http://backends; }";
+                nginx(dir.path(), "front", addr, &backends, passes)?
+            }
+            Kind::Haproxy => haproxy(dir.path(), addr, backend)?,
+            Kind::Envoy => envoy(dir.path(), addr, backend)?,
+            Kind::Apache => bail!("Apache is not measured"),
+        };
         Ok(Self {
-            front: running,
+            front,
             _back: back,
-            addr: front,
+            addr,
+            backend,
             _dir: dir,
         })
     }
@@ -52,9 +71,20 @@ impl Site {
         self.addr
     }
 
+    /// Where the proxy asks.
+    pub(super) const fn backend(&self) -> SocketAddr {
+        self.backend
+    }
+
     /// The main process of the proxy.
     pub(super) fn proxy_pid(&self) -> u32 {
         self.front.pid()
+    }
+
+    /// The process of the proxy that serves: a child, if there is one.
+    pub(super) fn worker_pid(&self) -> u32 {
+        let children = children(self.proxy_pid());
+        children.first().copied().unwrap_or(self.proxy_pid())
     }
 }
 
@@ -73,18 +103,99 @@ fn nginx(dir: &Path, name: &str, addr: SocketAddr, http: &str, server: &str) -> 
         tmp = at("tmp").display(),
     );
     fs::write(&config, text)?;
-    let program = find_program("nginx").context("nginx is not installed (`cargo xtask setup`)")?;
-    let mut command = bound(&program);
+    let mut command = bound(&program("nginx")?);
     command.arg("-c").arg(&config).arg("-e").arg(&error);
-    let mut running = Running::start(&mut command)?;
+    up(&mut command, &error, addr)
+}
+
+fn haproxy(dir: &Path, addr: SocketAddr, backend: SocketAddr) -> Result<Running> {
+    let config = dir.join("haproxy.cfg");
+    let text = format!(
+        "global\n  nbthread 1\n  maxconn 20000\n  no strict-limits\ndefaults\n  mode http\n  \
+         timeout client 300s\n  timeout connect 5s\n  timeout server 30s\n  http-reuse always\n\
+         frontend front\n  bind {addr}\n  default_backend back\n\
+         backend back\n  server one {backend}\n"
+    );
+    fs::write(&config, text)?;
+    let mut command = bound(&program("haproxy")?);
+    command.arg("-db").arg("-f").arg(&config);
+    up(&mut command, &dir.join("haproxy.error"), addr)
+}
+
+fn envoy(dir: &Path, addr: SocketAddr, backend: SocketAddr) -> Result<Running> {
+    let config = dir.join("envoy.json");
+    let socket = |addr: SocketAddr| {
+        json!({"socket_address": {
+            "address": addr.ip().to_string(), "port_value": addr.port(),
+        }})
+    };
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        },
+    });
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "http_filters": [router],
+        "route_config": {"virtual_hosts": [{
+            "name": "all", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "back"}}],
+        }]},
+    });
+    let text = json!({
+        "static_resources": {
+            "listeners": [{"address": socket(addr), "filter_chains": [{"filters": [{
+                "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
+            }]}]}],
+            "clusters": [{"name": "back", "connect_timeout": "5s", "load_assignment": {
+                "cluster_name": "back",
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(backend)}}]}],
+            }}],
+        },
+        "layered_runtime": {"layers": [{"name": "bench", "static_layer": {
+            "overload": {"global_downstream_max_connections": 50000},
+        }}]},
+    });
+    fs::write(&config, text.to_string())?;
+    let program = crate::paths::envoy();
+    if !crate::lab::process::is_program(&program) {
+        bail!("Envoy is not here (`cargo xtask setup --for test`)");
+    }
+    let mut command = bound(&program);
+    command
+        .args(["--concurrency", "1", "--log-level", "error"])
+        .args(["--disable-hot-restart", "-c"])
+        .arg(&config);
+    up(&mut command, &dir.join("envoy.error"), addr)
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    find_program(name)
+        .with_context(|| format!("{name} is not installed (`cargo xtask setup --for test`)"))
+}
+
+/// Starts it and waits until it listens.
+fn up(command: &mut Command, error: &Path, addr: SocketAddr) -> Result<Running> {
+    let log = fs::File::options().create(true).append(true).open(error)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let mut running = Running::start(command)?;
     let up = wait_for(PATIENCE, || {
         let ended = running.exited()?.is_some();
-        let up = std::net::TcpStream::connect_timeout(&addr, PATIENCE).is_ok();
+        let up = TcpStream::connect_timeout(&addr, PATIENCE).is_ok();
         Ok((up || ended).then_some(up))
     })?;
     if up != Some(true) {
-        let said = fs::read_to_string(&error).unwrap_or_default();
-        anyhow::bail!("nginx ({name}) does not start: {}", said.trim());
+        let said = fs::read_to_string(error).unwrap_or_default();
+        bail!(
+            "{:?} does not start: {}",
+            command.get_program(),
+            said.trim()
+        );
     }
     Ok(running)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Subcommand;
-use xtask::bench::{agent, logs};
+use xtask::bench::overhead::Tool;
+use xtask::bench::{agent, logs, overhead};
 use xtask::lab::demo::Format;
 use xtask::paths;
 
@@ -15,9 +16,32 @@ use super::{build, stop};
 
 /// Options of `bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    overhead: Overhead,
+}
+
+/// What tracing costs the proxy, against other tracers; needs root and wrk.
+#[derive(clap::Args)]
+struct Overhead {
+    /// Only loads with this in their names
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Only these tracers
+    #[arg(long, value_name = "NAME", value_parser = tool)]
+    tool: Vec<Tool>,
+    /// Pairs of runs with and without each tracer
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// The form of the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 #[derive(Subcommand)]
@@ -58,17 +82,17 @@ static TOLD_TO_STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    match args.what {
+    let Some(what) = &args.what else {
+        return overhead(&args.overhead);
+    };
+    match *what {
         What::Agent {
             rate,
             seconds,
             rounds,
             format,
         } => {
-            ensure!(
-                rustix::process::geteuid().is_root(),
-                "the agent needs root: sudo cargo xtask bench agent"
-            );
+            ensure_root()?;
             let why502 = why502(|| build::why502(true))?;
             stop::watch("bench", &TOLD_TO_STOP)?;
             let options = agent::Options {
@@ -90,6 +114,50 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
         }
     }
+}
+
+fn ensure_root() -> anyhow::Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    ensure!(root, "tracing needs root: sudo cargo xtask bench …");
+    Ok(())
+}
+
+fn overhead(args: &Overhead) -> anyhow::Result<ExitCode> {
+    ensure_root()?;
+    let wanted = |name: &str| {
+        args.scenario.is_empty()
+            || args
+                .scenario
+                .iter()
+                .any(|part| name.contains(part.as_str()))
+    };
+    let scenarios: Vec<_> = overhead::SCENARIOS
+        .into_iter()
+        .filter(|scenario| wanted(scenario.name))
+        .collect();
+    ensure!(
+        !scenarios.is_empty(),
+        "no such load; there are {}",
+        overhead::SCENARIOS.map(|scenario| scenario.name).join(", ")
+    );
+    let why502 = why502(|| build::why502(true))?;
+    stop::watch("bench", &TOLD_TO_STOP)?;
+    let options = overhead::Options {
+        scenarios,
+        tools: match args.tool.is_empty() {
+            true => Tool::ALL.to_vec(),
+            false => args.tool.clone(),
+        },
+        rounds: usize::from(args.rounds),
+        slice: Duration::from_secs(args.seconds),
+    };
+    let outcome = overhead::run(&options, &why502, &TOLD_TO_STOP)?;
+    end(args.format, outcome.map(|o| (o.held, o.text(), json(&o))))
+}
+
+fn tool(name: &str) -> Result<Tool, String> {
+    let found = Tool::ALL.into_iter().find(|tool| tool.name() == name);
+    found.ok_or_else(|| format!("there are {}", Tool::ALL.map(Tool::name).join(", ")))
 }
 
 /// A program that is at hand is taken as it is.

@@ -1,0 +1,467 @@
+//! What tracing costs the proxy: requests per second with a tracer and without, in pairs, and the time
+//! of its programs in the kernel, taken apart from those.
+
+mod floor;
+mod kernel;
+mod scenario;
+mod tools;
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+
+use self::kernel::Counting;
+pub use self::scenario::{SCENARIOS, Scenario};
+pub use self::tools::Tool;
+use self::tools::{AtWork, Targets};
+use super::machine::{Machine, machine};
+use super::median;
+use super::site::Site;
+use super::usage::{self, Usage};
+use super::wrk;
+
+const CONNECTIONS: u32 = 50;
+/// At least so much of the requests per second must be left with why502, in the first scenario.
+pub const RATIO_MIN: f64 = 0.98;
+/// Most time of its programs for a request that goes through the proxy, ns.
+pub const KERNEL_NS_MAX: f64 = 1000.0;
+/// The same, in times of what empty programs take.
+pub const FLOOR_TIMES_MAX: f64 = 4.0;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which scenarios.
+    pub scenarios: Vec<Scenario>,
+    /// Which tools.
+    pub tools: Vec<Tool>,
+    /// Pairs of each.
+    pub rounds: usize,
+    /// Time of each half of a pair.
+    pub slice: Duration,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Connections of clients that ask.
+    pub connections: u32,
+    /// Pairs of each row.
+    pub rounds: usize,
+    /// Seconds of each half of a pair.
+    pub slice_seconds: u64,
+    /// One for each scenario and tool.
+    pub rows: Vec<Row>,
+    /// Tools that could not be run, and why.
+    pub missing: Vec<String>,
+    /// What had to hold.
+    pub targets: Vec<Target>,
+    /// All of it did.
+    pub held: bool,
+}
+
+/// A tool in a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The load.
+    pub scenario: &'static str,
+    /// The tracer, or `none`.
+    pub tool: &'static str,
+    /// Requests in a second, median.
+    pub rps_median: f64,
+    /// Requests in a second with it by those without, pair by pair: the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rps_ratio_median: Option<f64>,
+    /// The smallest and the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rps_ratio_spread: Option<[f64; 2]>,
+    /// Time of its programs for one request, all processes' calls counted, ns. Absent where it works
+    /// without programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_ns_per_request: Option<f64>,
+    /// The same by program.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernel_programs: BTreeMap<String, Program>,
+    /// Time of its process on a processor by time that went by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_cpu_ratio: Option<f64>,
+    /// Its resident memory, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+}
+
+/// A program in the kernel.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Program {
+    /// Calls for each request.
+    pub calls_per_request: f64,
+    /// Time of one call, ns.
+    pub ns_per_call: f64,
+}
+
+/// What had to hold.
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    /// In words.
+    pub what: String,
+    /// It did.
+    pub held: bool,
+}
+
+/// Measures. `None`: it was told to stop.
+///
+/// # Errors
+/// A proxy or a tool does not start, or a response is not a good one.
+pub fn run(options: &Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
+    let (tools, missing): (Vec<Tool>, Vec<Tool>) = options
+        .tools
+        .iter()
+        .partition(|tool| tool.missing().is_none());
+    let missing: Vec<String> = missing.into_iter().filter_map(Tool::missing).collect();
+    for why in &missing {
+        eprintln!("bench: {why}");
+    }
+    let mut rows = Vec::new();
+    for scenario in &options.scenarios {
+        let site = Site::start(scenario.proxy, scenario.body)?;
+        let _idle = open(&site, scenario.idle)?;
+        let measured = measure(options, *scenario, &site, &tools, why502, stop)?;
+        let Some(measured) = measured else {
+            return Ok(None);
+        };
+        rows.extend(measured);
+    }
+    let targets = targets(&rows);
+    Ok(Some(Outcome {
+        machine: machine(),
+        connections: CONNECTIONS,
+        rounds: options.rounds,
+        slice_seconds: options.slice.as_secs(),
+        held: targets.iter().all(|target| target.held),
+        rows,
+        missing,
+        targets,
+    }))
+}
+
+/// What one tool did over all rounds.
+#[derive(Default)]
+struct Measured {
+    per_second: Vec<f64>,
+    ratios: Vec<f64>,
+    cpu: Vec<f64>,
+    rss_bytes: u64,
+}
+
+fn measure(
+    options: &Options,
+    scenario: Scenario,
+    site: &Site,
+    tools: &[Tool],
+    why502: &Path,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Row>>> {
+    let targets = Targets {
+        proxy: site.proxy_pid(),
+        worker: site.worker_pid(),
+        ports: [site.addr().port(), site.backend().port()],
+    };
+    let load = || wrk::run(site.addr(), CONNECTIONS, scenario.close, options.slice);
+    // Until pools and caches are as they stay.
+    load()?;
+    let mut alone = Vec::new();
+    let mut all: Vec<Measured> = tools.iter().map(|_| Measured::default()).collect();
+    for round in 0..options.rounds {
+        for (tool, measured) in tools.iter().zip(&mut all) {
+            let mut without = None;
+            // Whatever grows or falls over time hits both halves alike.
+            let off_first = round % 2 == 0;
+            if off_first {
+                without = Some(load()?);
+            }
+            let work = AtWork::start(*tool, why502, &targets)?;
+            let look = || work.pid().map(usage::of).transpose();
+            let (began, before) = (Instant::now(), look()?);
+            let with = load()?;
+            if let (Some(before), Some(after)) = (before, look()?) {
+                measured.note(began, before, after);
+            }
+            drop(work);
+            let without = match without {
+                Some(without) => without,
+                None => load()?,
+            };
+            alone.push(without.per_second);
+            measured.per_second.push(with.per_second);
+            measured.ratios.push(with.per_second / without.per_second);
+            eprintln!(
+                "bench: {}, round {} of {}: {:<18} {:>6.0} of {:>6.0} requests/s ({:+.1} %)",
+                scenario.name,
+                round + 1,
+                options.rounds,
+                tool.name(),
+                with.per_second,
+                without.per_second,
+                (with.per_second / without.per_second - 1.0) * 100.0,
+            );
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+    }
+    let mut rows = vec![Row {
+        scenario: scenario.name,
+        tool: "none",
+        rps_median: median(alone.iter().copied()),
+        rps_ratio_median: None,
+        rps_ratio_spread: None,
+        kernel_ns_per_request: None,
+        kernel_programs: BTreeMap::new(),
+        user_cpu_ratio: None,
+        rss_bytes: None,
+    }];
+    for (tool, measured) in tools.iter().zip(all) {
+        let programs = programs(*tool, why502, &targets, &load)?;
+        eprintln!(
+            "bench: {}: {:<18} {} of its programs for a request",
+            scenario.name,
+            tool.name(),
+            match total(&programs) {
+                Some(ns) => format!("{ns:.0} ns"),
+                None => "no time".to_owned(),
+            },
+        );
+        rows.push(measured.row(scenario.name, tool.name(), programs));
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// Time of a tool's programs, with the kernel's statistics on, which cost time themselves.
+fn programs(
+    tool: Tool,
+    why502: &Path,
+    targets: &Targets,
+    load: &impl Fn() -> Result<wrk::Done>,
+) -> Result<BTreeMap<String, Program>> {
+    let first = kernel::programs()?;
+    let _work = AtWork::start(tool, why502, targets)?;
+    let _counting = Counting::start()?;
+    let before = kernel::programs()?;
+    let done = load()?;
+    let taken = kernel::between(&first, &before, &kernel::programs()?);
+    let called = taken.into_iter().filter(|(_, taken)| taken.calls > 0);
+    let of_one = |taken: kernel::Taken| Program {
+        calls_per_request: taken.calls as f64 / done.requests as f64,
+        ns_per_call: taken.ns as f64 / taken.calls as f64,
+    };
+    Ok(called.map(|(name, taken)| (name, of_one(taken))).collect())
+}
+
+fn total(programs: &BTreeMap<String, Program>) -> Option<f64> {
+    let each = programs
+        .values()
+        .map(|one| one.calls_per_request * one.ns_per_call);
+    (!programs.is_empty()).then(|| each.sum())
+}
+
+impl Measured {
+    fn note(&mut self, began: Instant, before: Usage, after: Usage) {
+        let cpu = after.cpu.saturating_sub(before.cpu);
+        self.cpu
+            .push(cpu.as_secs_f64() / began.elapsed().as_secs_f64());
+        self.rss_bytes = self.rss_bytes.max(after.rss_bytes);
+    }
+
+    fn row(
+        self,
+        scenario: &'static str,
+        tool: &'static str,
+        kernel_programs: BTreeMap<String, Program>,
+    ) -> Row {
+        let least = self.ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.ratios.iter().copied().fold(0.0, f64::max);
+        Row {
+            scenario,
+            tool,
+            rps_median: median(self.per_second.into_iter()),
+            rps_ratio_median: Some(median(self.ratios.into_iter())),
+            rps_ratio_spread: Some([least, most]),
+            kernel_ns_per_request: total(&kernel_programs),
+            kernel_programs,
+            user_cpu_ratio: (self.rss_bytes > 0).then(|| median(self.cpu.into_iter())),
+            rss_bytes: (self.rss_bytes > 0).then_some(self.rss_bytes),
+        }
+    }
+}
+
+/// Opens connections that do nothing.
+fn open(site: &Site, count: usize) -> Result<Vec<TcpStream>> {
+    if count > 0 {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let limit = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        setrlimit(Resource::Nofile, limit).context("cannot have more descriptors")?;
+    }
+    let connect = |n| {
+        TcpStream::connect(site.addr())
+            .with_context(|| format!("connection {n} of {count} was refused"))
+    };
+    (0..count).map(connect).collect()
+}
+
+fn targets(rows: &[Row]) -> Vec<Target> {
+    let find = |scenario: &str, tool: Tool| {
+        rows.iter()
+            .find(|row| row.scenario == scenario && row.tool == tool.name())
+    };
+    let mut targets = Vec::new();
+    if let Some(ours) = find(SCENARIOS[0].name, Tool::Why502) {
+        if let Some(ratio) = ours.rps_ratio_median {
+            targets.push(Target {
+                what: format!(
+                    "{}: {:.1} % of the requests per second are left, at least {:.0} % are wanted",
+                    ours.scenario,
+                    ratio * 100.0,
+                    RATIO_MIN * 100.0
+                ),
+                held: ratio >= RATIO_MIN,
+            });
+        }
+        if let Some(ns) = ours.kernel_ns_per_request {
+            targets.push(Target {
+                what: format!(
+                    "{}: {ns:.0} ns in the kernel for a request, at most {KERNEL_NS_MAX} are wanted",
+                    ours.scenario
+                ),
+                held: ns <= KERNEL_NS_MAX,
+            });
+            let floor = find(ours.scenario, Tool::Floor).and_then(|row| row.kernel_ns_per_request);
+            if let Some(floor) = floor {
+                targets.push(Target {
+                    what: format!(
+                        "{}: {:.1} times the time of empty programs ({floor:.0} ns), at most \
+                         {FLOOR_TIMES_MAX} are wanted",
+                        ours.scenario,
+                        ns / floor
+                    ),
+                    held: ns <= floor * FLOOR_TIMES_MAX,
+                });
+            }
+        }
+    }
+    let ours = rows.iter().filter(|row| row.tool == Tool::Why502.name());
+    for ours in ours {
+        for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
+            let peer = find(ours.scenario, peer);
+            let ratios = peer.and_then(|peer| Some((peer, peer.rps_ratio_median?)));
+            let (Some((peer, theirs)), Some(own)) = (ratios, ours.rps_ratio_median) else {
+                continue;
+            };
+            targets.push(Target {
+                what: format!(
+                    "{}: why502 leaves {:.1} % of the requests per second, {} {:.1} %",
+                    ours.scenario,
+                    own * 100.0,
+                    peer.tool,
+                    theirs * 100.0
+                ),
+                held: own > theirs,
+            });
+        }
+    }
+    targets
+}
+
+impl Outcome {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{:<22} {:<18} {:>10} {:>8} {:>15} {:>12} {:>8} {:>8}\n",
+            "load", "tracer", "requests/s", "left", "spread", "in kernel", "its CPU", "memory"
+        );
+        for row in &self.rows {
+            let percent = |value: Option<f64>| {
+                value.map_or_else(String::new, |value| format!("{:.1} %", value * 100.0))
+            };
+            let spread = row
+                .rps_ratio_spread
+                .map_or_else(String::new, |[least, most]| {
+                    format!("{:.1} – {:.1} %", least * 100.0, most * 100.0)
+                });
+            let kernel = row.kernel_ns_per_request;
+            let kernel = kernel.map_or_else(String::new, |ns| format!("{ns:.0} ns"));
+            let memory = row.rss_bytes;
+            let memory = memory.map_or_else(String::new, |b| format!("{} MB", b / 1_000_000));
+            text += &format!(
+                "{:<22} {:<18} {:>10.0} {:>8} {:>15} {:>12} {:>8} {:>8}\n",
+                row.scenario,
+                row.tool,
+                row.rps_median,
+                percent(row.rps_ratio_median),
+                spread,
+                kernel,
+                percent(row.user_cpu_ratio),
+                memory,
+            );
+        }
+        for target in &self.targets {
+            let held = if target.held { "held" } else { "MISSED" };
+            text += &format!("{held}: {}\n", target.what);
+        }
+        for why in &self.missing {
+            text += &format!("not measured: {why}\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_hold() {
+        let row = |tool: Tool, ratio, ns| Row {
+            scenario: SCENARIOS[0].name,
+            tool: tool.name(),
+            rps_median: 1.0,
+            rps_ratio_median: Some(ratio),
+            rps_ratio_spread: None,
+            kernel_ns_per_request: ns,
+            kernel_programs: BTreeMap::new(),
+            user_cpu_ratio: None,
+            rss_bytes: None,
+        };
+        let held = |rows: &[Row]| {
+            let targets = targets(rows);
+            targets.iter().map(|target| target.held).collect::<Vec<_>>()
+        };
+        let peers = [
+            row(Tool::BpftraceSock, 0.8, Some(3000.0)),
+            row(Tool::Tcpdump, 0.99, None),
+            row(Tool::Tcplife, 1.0, None),
+        ];
+        let mut rows = vec![
+            row(Tool::Floor, 0.99, Some(300.0)),
+            row(Tool::Why502, 0.985, Some(900.0)),
+        ];
+        rows.extend(peers.clone());
+        assert_eq!(held(&rows), [true, true, true, true, false]);
+        rows[1] = row(Tool::Why502, 0.97, Some(1300.0));
+        assert_eq!(held(&rows), [false, false, false, true, false]);
+        assert_eq!(held(&peers), [] as [bool; 0]);
+    }
+}
