@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
 use crate::event::HostRole;
+use crate::kernel::types::TypeSource;
 use crate::logs::Format as LogFormat;
 use crate::report::Format;
 
@@ -95,4 +96,6 @@ pub struct CaptureOptions {
     pub ring_bytes: u32,
     /// Connections that can be open at once.
     pub max_connections: u32,
+    /// Where the kernel's types are described.
+    pub types: TypeSource,
 }

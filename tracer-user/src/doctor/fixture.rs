@@ -3,7 +3,9 @@
 use super::{Checkup, ProxyGroup};
 use crate::config::{Log, LogKind, Logging, Source, Tie};
 use crate::event::ProxyKind;
-use crate::kernel::features::{Btf, Features, HOOKS};
+use crate::kernel::features::{Btf, Features, Found};
+use crate::kernel::hooks::{HOOKS, Hook, describe};
+use crate::kernel::offsets::Registers;
 use crate::kernel::preflight::{Preflight, Programs};
 use crate::kernel::rights::{Lockdown, Rights};
 
@@ -25,13 +27,15 @@ pub(super) fn healthy() -> Checkup {
                 release: "6.12.1".into(),
                 machine: "x86_64".into(),
                 btf: Btf::Present,
-                hooks: HOOKS.iter().map(|&hook| (hook, Some(true))).collect(),
-                task_pt_regs: Some(true),
+                btf_file: false,
+                hooks: HOOKS.iter().map(|hook| (hook, by(hook, 0))).collect(),
+                registers: Some(Registers::Helper),
                 tcp_iterator: Some(true),
                 reset_reasons: vec![(1, "NO_SOCKET".into())],
             },
         },
         trial: Some(Ok(())),
+        weight: None,
         proxies: vec![
             ProxyGroup {
                 kind: ProxyKind::Nginx,
@@ -77,6 +81,14 @@ pub(super) fn healthy() -> Checkup {
             },
         ],
         own_netns: Some(1),
+    }
+}
+
+/// In this way, with all of its places.
+fn by(hook: &Hook, way: usize) -> Found {
+    Found::By {
+        way,
+        places: describe(hook.ways[way]),
     }
 }
 

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Checkup;
+use super::{Checkup, Weight};
 use crate::config::{Log, Tie};
-use crate::kernel::features::Btf;
+use crate::kernel::attach::Loaded;
+use crate::kernel::features::{Btf, Found};
+use crate::kernel::offsets::Registers;
 use crate::kernel::preflight::Programs;
 use crate::kernel::rights::Capability;
 
@@ -22,9 +24,13 @@ struct Document<'a> {
     programs: Part<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trial_load: Option<Part<'a>>,
-    hooks: Vec<HookRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<LoadRow<'a>>,
+    hooks: Vec<HookRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_pt_regs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registers: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp_iterator: Option<bool>,
     reset_reasons: Vec<&'a str>,
@@ -68,11 +74,99 @@ impl<'a> Part<'a> {
     }
 }
 
+/// The programs of a capture, loaded.
 #[derive(Serialize)]
-struct HookRow {
+struct LoadRow<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    programs: Option<Vec<ProgramRow<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_hooks: Option<&'a [&'static str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maps: Option<Vec<MapJson<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ProgramRow<'a> {
+    name: &'a str,
+    attached_to: Vec<PlaceRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_insns: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct PlaceRow {
+    kind: &'static str,
+    target: &'static str,
+}
+
+#[derive(Serialize)]
+struct MapJson<'a> {
+    name: &'a str,
+    max_entries: u32,
+    entry_bytes: u32,
+}
+
+fn load_row(weight: &Result<Weight, String>) -> LoadRow<'_> {
+    let weight = match weight {
+        Ok(weight) => weight,
+        Err(why) => {
+            return LoadRow {
+                ok: false,
+                why: Some(why),
+                took_ms: None,
+                programs: None,
+                refused_hooks: None,
+                maps: None,
+            };
+        }
+    };
+    LoadRow {
+        ok: true,
+        why: None,
+        took_ms: Some(weight.took.as_millis() as u64),
+        programs: Some(weight.programs.iter().map(program_row).collect()),
+        refused_hooks: Some(&weight.refused),
+        maps: Some(
+            weight
+                .maps
+                .iter()
+                .map(|map| MapJson {
+                    name: &map.name,
+                    max_entries: map.max_entries,
+                    entry_bytes: map.entry_bytes,
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn program_row(loaded: &Loaded) -> ProgramRow<'_> {
+    ProgramRow {
+        name: &loaded.program,
+        attached_to: loaded
+            .attached_to
+            .iter()
+            .map(|&(kind, target)| PlaceRow {
+                kind: kind.name(),
+                target,
+            })
+            .collect(),
+        verified_insns: loaded.verified_insns,
+    }
+}
+
+#[derive(Serialize)]
+struct HookRow<'a> {
     name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<&'a str>,
     required: bool,
     without: &'static str,
 }
@@ -179,17 +273,27 @@ fn document(checkup: &Checkup) -> Document<'_> {
             Ok(()) => Part::OK,
             Err(why) => Part::not(why),
         }),
+        load: checkup.weight.as_ref().map(load_row),
         hooks: features
             .hooks
             .iter()
-            .map(|&(hook, found)| HookRow {
+            .map(|(hook, found)| HookRow {
                 name: hook.name,
-                found,
+                found: match found {
+                    Found::By { way, .. } => Some(*way == 0),
+                    Found::Nowhere => Some(false),
+                    Found::Unknown => None,
+                },
+                replaced_by: match found {
+                    Found::By { way: 1.., places } => Some(places),
+                    _ => None,
+                },
                 required: hook.required,
                 without: hook.without,
             })
             .collect(),
-        task_pt_regs: features.task_pt_regs,
+        task_pt_regs: features.registers.map(|way| way == Registers::Helper),
+        registers: features.registers.map(Registers::name),
         tcp_iterator: features.tcp_iterator,
         reset_reasons: features
             .reset_reasons

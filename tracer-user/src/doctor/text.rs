@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::{Checkup, Outlook, ProxyGroup};
 use crate::config::{LogKind, Logging, Source, Tie};
-use crate::kernel::features::{Btf, Features};
+use crate::kernel::features::{Btf, Features, Found};
+use crate::kernel::offsets::Registers;
 use crate::kernel::preflight::Programs;
 use crate::kernel::problem::{Problem, Severity};
 use crate::kernel::rights::{Capability, Rights};
@@ -84,24 +85,35 @@ fn kernel(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
 
 fn hooks(features: &Features, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nHooks")?;
-    let mut line = |name: &str, found: Option<bool>, without: &str| match found {
-        Some(true) => writeln!(out, "  found    {name}"),
-        Some(false) => writeln!(out, "  missing  {name}: {without}"),
-        None => writeln!(out, "  unknown  {name}"),
-    };
     for (hook, found) in &features.hooks {
-        line(hook.name, *found, hook.without)?;
+        match found {
+            Found::By { way: 0, .. } => writeln!(out, "  found    {}", hook.name)?,
+            Found::By { places, .. } => {
+                writeln!(out, "  replaced {}: by {places}", hook.name)?;
+            }
+            Found::Nowhere => writeln!(out, "  missing  {}: {}", hook.name, hook.without)?,
+            Found::Unknown => writeln!(out, "  unknown  {}", hook.name)?,
+        }
     }
-    line(
-        "bpf_task_pt_regs (helper)",
-        features.task_pt_regs,
-        "the first bytes of messages, and so the status, cannot be read",
-    )?;
-    line(
-        "tcp (iterator)",
-        features.tcp_iterator,
-        "connections that are open before the start are not known",
-    )?;
+    let registers = match features.registers {
+        Some(Registers::Helper) => "  found    bpf_task_pt_regs (helper)",
+        Some(Registers::Stack { .. }) => {
+            "  replaced bpf_task_pt_regs (helper): by the thread's kernel stack, where it lies"
+        }
+        Some(Registers::Unknown) => {
+            "  missing  bpf_task_pt_regs (helper): the first bytes of messages, and so the status, cannot be read"
+        }
+        None => "  unknown  bpf_task_pt_regs (helper)",
+    };
+    writeln!(out, "{registers}")?;
+    let iterator = match features.tcp_iterator {
+        Some(true) => "  found    tcp (iterator)",
+        Some(false) => {
+            "  missing  tcp (iterator): connections that are open before the start are known from their next use on"
+        }
+        None => "  unknown  tcp (iterator)",
+    };
+    writeln!(out, "{iterator}")?;
     let reasons = match features.reset_reasons.len() {
         0 => "  none     reasons of resets: this kernel does not name why it sends one".to_owned(),
         count => format!("  found    {count} reasons of resets, by name"),

@@ -14,6 +14,7 @@ pub use place::{Problem, Problems};
 use crate::capture::options::{CaptureOptions, Exports, FailOn, LogOption};
 use crate::case::Outcome;
 use crate::event::HostRole;
+use crate::kernel::types::TypeSource;
 use crate::report::Format;
 
 /// Everything that can be configured.
@@ -58,6 +59,8 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Connections that can be open at once.
     pub max_connections: u32,
+    /// Where the kernel's types are described.
+    pub types: TypeSource,
 }
 
 /// Where a host stands, and whether backends on it are looked at.
@@ -233,6 +236,7 @@ impl Default for Capture {
             sample_every: 0,
             ring_bytes: 8 << 20,
             max_connections: 131_072,
+            types: TypeSource::Kernel,
         }
     }
 }
@@ -309,6 +313,7 @@ impl Config {
             command: Vec::new(),
             ring_bytes: capture.ring_bytes,
             max_connections: capture.max_connections,
+            types: capture.types.clone(),
         }
     }
 }
