@@ -346,6 +346,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "N", hide = true, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
+    /// The kernel's types
     #[command(flatten)]
     pub types: TypesArgs,
 
@@ -522,6 +523,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub load: bool,
 
+    /// The kernel's types
     #[command(flatten)]
     pub types: TypesArgs,
 
