@@ -11,6 +11,11 @@ use crate::kernel::types::TypeSource;
 use crate::logs::Format as LogFormat;
 use crate::report::Format;
 
+/// Size of the ring buffer, bytes, where nothing else is said.
+pub const RING_BYTES: u32 = 8 << 20;
+/// Connections that can be open at once, where nothing else is said.
+pub const MAX_CONNECTIONS: u32 = 131_072;
+
 /// Which cases make the program exit with 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FailOn {

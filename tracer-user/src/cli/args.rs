@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::tz::TimeZone;
 
 use super::values;
-use crate::capture::options::{FailOn, LogOption};
+use crate::capture::options::{FailOn, LogOption, MAX_CONNECTIONS, RING_BYTES};
 use crate::case::Outcome;
 
 /// Says which backend connection caused a 502, who ended it, how, and what to change
@@ -339,11 +339,11 @@ pub struct CaptureArgs {
     pub fail_on: Option<FailOn>,
 
     /// Size of the ring buffer between kernel and program, bytes; a power of two
-    #[arg(long, value_name = "BYTES", hide = true, default_value_t = 8 << 20, value_parser = values::ring_bytes)]
+    #[arg(long, value_name = "BYTES", hide = true, default_value_t = RING_BYTES, value_parser = values::ring_bytes)]
     pub ring_bytes: u32,
 
     /// Connections that can be open at once
-    #[arg(long, value_name = "N", hide = true, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    #[arg(long, value_name = "N", hide = true, default_value_t = MAX_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
     /// The kernel's types

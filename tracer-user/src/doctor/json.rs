@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Checkup, Weight};
+use crate::capture::options::{MAX_CONNECTIONS, RING_BYTES};
 use crate::config::{Log, Tie};
+use crate::discover::container_id;
 use crate::kernel::attach::Loaded;
 use crate::kernel::features::{Btf, Found};
 use crate::kernel::offsets::Registers;
@@ -34,7 +36,13 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp_iterator: Option<bool>,
     reset_reasons: Vec<&'a str>,
+    verdicts: Vec<VerdictRow>,
+    sizes: Sizes,
     rights: Rights,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_container: Option<&'a str>,
     proxies: Vec<ProxyRow<'a>>,
 }
 
@@ -172,6 +180,30 @@ struct HookRow<'a> {
 }
 
 #[derive(Serialize)]
+struct VerdictRow {
+    rule: &'static str,
+    standing: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+}
+
+/// Where the command line says nothing else.
+#[derive(Serialize)]
+struct Sizes {
+    ring_bytes: u32,
+    max_connections: u32,
+}
+
+#[derive(Serialize)]
+struct TlsRow<'a> {
+    library: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+#[derive(Serialize)]
 struct Rights {
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<Vec<CapabilityRow>>,
@@ -205,6 +237,12 @@ struct ProxyRow<'a> {
     own_network_namespace: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listening: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -300,7 +338,22 @@ fn document(checkup: &Checkup) -> Document<'_> {
             .iter()
             .map(|(_, name)| name.as_str())
             .collect(),
+        verdicts: checkup
+            .verdicts()
+            .into_iter()
+            .map(|verdict| VerdictRow {
+                rule: verdict.rule,
+                standing: verdict.standing.name(),
+                why: verdict.why,
+            })
+            .collect(),
+        sizes: Sizes {
+            ring_bytes: RING_BYTES,
+            max_connections: MAX_CONNECTIONS,
+        },
         rights: rights(checkup),
+        own_cgroup: checkup.own_cgroup.as_deref(),
+        own_container: checkup.own_cgroup.as_deref().and_then(container_id),
         proxies: checkup
             .proxies
             .iter()
@@ -319,6 +372,16 @@ fn document(checkup: &Checkup) -> Document<'_> {
                     .map(|(theirs, ours)| theirs == ours),
                 listening: (proxy.sockets_seen || !proxy.listening.is_empty())
                     .then(|| proxy.listening.iter().map(ToString::to_string).collect()),
+                cgroup: proxy.cgroup.as_deref(),
+                container: proxy.cgroup.as_deref().and_then(container_id),
+                tls: proxy.tls.as_ref().map(|tls| TlsRow {
+                    library: tls.name,
+                    version: tls.version.as_deref(),
+                    path: tls
+                        .path
+                        .as_ref()
+                        .map(|path| path.to_string_lossy().into_owned()),
+                }),
                 config: proxy.logging.as_ref().map(|logging| logging.file.as_str()),
                 logs: proxy
                     .logging
@@ -422,8 +485,12 @@ mod tests {
         let document = include_str!("../../../docs/doctor-json.md");
         let mut refused = fixture::healthy();
         refused.trial = Some(Err("no".into()));
+        refused.weight = Some(Err("no".into()));
+        refused.own_cgroup = refused.proxies[1].cgroup.clone();
         let mut found = BTreeSet::new();
-        paths(&json(&refused), "", &mut found);
+        for checkup in [refused, fixture::older_kernel()] {
+            paths(&json(&checkup), "", &mut found);
+        }
         let described: BTreeSet<String> = document
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())

@@ -5,6 +5,7 @@ pub mod json;
 mod proxies;
 pub mod text;
 mod trial;
+mod verdicts;
 mod weight;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::kernel::problem::{Problem, Severity};
 use crate::kernel::types::TypeSource;
 
 pub use self::proxies::ProxyGroup;
+pub use self::verdicts::{Standing, Verdict};
 pub use self::weight::Weight;
 
 /// The result of an examination.
@@ -34,6 +36,8 @@ pub struct Checkup {
     pub proxies: Vec<ProxyGroup>,
     /// Inode of our own network namespace.
     pub own_netns: Option<u64>,
+    /// Path of our own control group.
+    pub own_cgroup: Option<String>,
 }
 
 /// What a capture would do here.
@@ -78,7 +82,12 @@ impl Checkup {
         problems
     }
 
-    /// The verdict.
+    /// How each verdict on a failure comes about here.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        verdicts::verdicts(&self.preflight)
+    }
+
+    /// What a capture would do.
     pub fn outlook(&self) -> Outlook {
         match self.problems().first().map(|worst| worst.severity) {
             None => Outlook::Works,
@@ -103,6 +112,7 @@ pub fn examine(source: &TypeSource, load: bool) -> Result<Checkup, ScanError> {
         weight: load.then(|| weight::weigh(&preflight, source)),
         proxies: proxies::group(&found, proc),
         own_netns: discover::netns(proc, std::process::id()),
+        own_cgroup: discover::cgroup(proc, std::process::id()),
         preflight,
     })
 }

@@ -3,12 +3,15 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
+use aya::programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::hooks::{Hook, Kind, Site};
 use super::loader::LoadError;
+
+/// What the iterator walks: TCP sockets.
+pub(super) const ITERATED: &str = "tcp";
 
 /// A program at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +93,7 @@ impl Programs {
             unload(program)?;
         }
         if program.fd().is_err() {
-            load(program, site, &mut self.btf)?;
+            load(program, site.target, &mut self.btf)?;
         }
         Ok(match program {
             Program::RawTracePoint(program) => {
@@ -127,10 +130,9 @@ impl Programs {
             let Ok(info) = program.info() else { continue };
             let sites = places.get(name).map(Vec::as_slice).unwrap_or_default();
             let mut verified_insns = info.verified_instruction_count();
-            if verified_insns.is_none()
-                && let Some(site) = sites.last()
-            {
-                verified_insns = verified_again(program, site, &mut self.btf);
+            if verified_insns.is_none() {
+                let target = sites.last().map_or(ITERATED, |site| site.target);
+                verified_insns = verified_again(program, target, &mut self.btf);
             }
             loaded.push(Loaded {
                 program: name.to_owned(),
@@ -144,16 +146,23 @@ impl Programs {
     }
 }
 
-fn load(program: &mut Program, site: &Site, btf: &mut Option<Btf>) -> Result<(), ProgramError> {
-    if btf.is_none() && matches!(site.kind, Kind::FEntry | Kind::FExit) {
+/// `target`: the function, of a program whose loading depends on it, or what the iterator walks.
+fn load(program: &mut Program, target: &str, btf: &mut Option<Btf>) -> Result<(), ProgramError> {
+    if btf.is_none()
+        && matches!(
+            program,
+            Program::FEntry(_) | Program::FExit(_) | Program::Iter(_)
+        )
+    {
         *btf = Some(Btf::from_sys_fs()?);
     }
     let types = btf.as_ref().ok_or(ProgramError::NotLoaded);
     match program {
         Program::RawTracePoint(program) => program.load(),
         Program::KProbe(program) => program.load(),
-        Program::FEntry(program) => program.load(site.target, types?),
-        Program::FExit(program) => program.load(site.target, types?),
+        Program::FEntry(program) => program.load(target, types?),
+        Program::FExit(program) => program.load(target, types?),
+        Program::Iter(program) => program.load(target, types?),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
@@ -165,6 +174,7 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
         Program::KProbe(program) => KProbe::unload(program),
         Program::FEntry(program) => FEntry::unload(program),
         Program::FExit(program) => FExit::unload(program),
+        Program::Iter(program) => Iter::unload(program),
         _ => return Err(ProgramError::UnexpectedProgramType),
     };
     match result {
@@ -177,7 +187,7 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
 /// them to its log, which is at hand only if the load fails; so the load is made to fail at its very
 /// end, where the program gets its descriptor, for want of descriptors:
 /// <https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/syscall.c>, `bpf_prog_load`.
-fn verified_again(program: &mut Program, site: &Site, btf: &mut Option<Btf>) -> Option<u32> {
+fn verified_again(program: &mut Program, target: &str, btf: &mut Option<Btf>) -> Option<u32> {
     unload(program).ok()?;
     let before = getrlimit(Resource::Nofile);
     let none = Rlimit {
@@ -186,7 +196,7 @@ fn verified_again(program: &mut Program, site: &Site, btf: &mut Option<Btf>) -> 
     };
     let refused = setrlimit(Resource::Nofile, none)
         .is_ok()
-        .then(|| load(program, site, btf));
+        .then(|| load(program, target, btf));
     // It was so a moment ago, and going back up to the hard limit is always allowed.
     let _ = setrlimit(Resource::Nofile, before);
     let insns = match refused {
@@ -196,7 +206,7 @@ fn verified_again(program: &mut Program, site: &Site, btf: &mut Option<Btf>) -> 
         _ => None,
     };
     // What is attached stays loaded by its link; this is for the next who asks.
-    let _ = load(program, site, btf);
+    let _ = load(program, target, btf);
     insns
 }
 

@@ -7,10 +7,10 @@ pub mod sites;
 
 use std::io;
 
-use self::btf::{BtfError, TypeKind, walk};
+use self::btf::{BtfError, TypeKind};
 use self::sites::Sites;
 use super::hooks::{HOOKS, Hook, describe};
-use super::offsets::Registers;
+use super::offsets::{Layout, Registers};
 use super::problem::Problem;
 use super::types::{BTF_PATH, TypeSource};
 
@@ -110,22 +110,25 @@ impl Features {
     }
 
     fn of_btf(bytes: &[u8], typed: bool) -> Result<Self, BtfError> {
-        let sites = Sites::look(bytes, typed)?;
+        let layout = Layout::read(bytes)?;
+        let sites = Sites::of(layout.types(), typed);
         let mut tcp_iterator = false;
         let mut reasons = Vec::new();
-        walk(bytes, |ty| match ty.kind {
-            TypeKind::Func => tcp_iterator |= ty.name == b"bpf_iter_tcp",
-            TypeKind::Enum if ty.name == reset_reasons::ENUM => {
-                reasons = reset_reasons::from_constants(ty.constants());
+        for ty in layout.types() {
+            match ty.kind {
+                TypeKind::Func => tcp_iterator |= ty.name == b"bpf_iter_tcp",
+                TypeKind::Enum if ty.name == reset_reasons::ENUM => {
+                    reasons = reset_reasons::from_constants(ty.constants());
+                }
+                TypeKind::Typedef | TypeKind::Enum | TypeKind::Other => {}
             }
-            TypeKind::Typedef | TypeKind::Enum | TypeKind::Other => {}
-        })?;
+        }
         Ok(Self {
             hooks: HOOKS
                 .iter()
                 .map(|hook| (hook, found(&sites, hook)))
                 .collect(),
-            registers: Some(Registers::look(bytes, typed)?),
+            registers: Some(Registers::of(&layout, typed)),
             tcp_iterator: Some(tcp_iterator && typed),
             reset_reasons: reasons,
             ..Self::blind(Btf::Present)

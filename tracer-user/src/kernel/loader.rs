@@ -17,10 +17,10 @@ use tracer_ebpf::{
     loss,
 };
 
-use super::attach::{Attached, Loaded, Programs};
+use super::attach::{Attached, ITERATED, Loaded, Programs};
 use super::features::sites::Sites;
 use super::hooks::HOOKS;
-use super::offsets::{OffsetsError, offsets};
+use super::offsets::{Layout, OffsetsError, offsets};
 use super::types::TypeSource;
 use crate::event::{BackendSnapshot, HostRole, Losses, ProxyKind, canonical};
 
@@ -166,8 +166,10 @@ impl Tracer {
             error,
         })?;
         let typed = types.is_kernels();
-        let offsets = Plain(offsets(&btf, typed)?);
-        let sites = Sites::look(&btf, typed).map_err(OffsetsError::from)?;
+        let layout = Layout::read(&btf).map_err(OffsetsError::from)?;
+        let offsets = Plain(offsets(&layout, typed)?);
+        let sites = Sites::of(layout.types(), typed);
+        drop(layout);
         let config = Plain(config(settings));
         // Levels of aya-log count up from error; 0 is none.
         let log_level = if settings.verbose {
@@ -373,7 +375,7 @@ impl Tracer {
             .map_err(program_error)?;
         if program.fd().is_err() {
             let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
-            program.load("tcp", &btf).map_err(program_error)?;
+            program.load(ITERATED, &btf).map_err(program_error)?;
         }
         Ok(program)
     }

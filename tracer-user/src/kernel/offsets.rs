@@ -31,15 +31,21 @@ pub enum OffsetsError {
 }
 
 /// All types of a BTF file, by id.
-struct Layout<'a> {
+pub struct Layout<'a> {
     types: Vec<Type<'a>>,
 }
 
 impl<'a> Layout<'a> {
-    fn read(btf: &'a [u8]) -> Result<Self, BtfError> {
+    /// From the bytes of the file.
+    pub fn read(btf: &'a [u8]) -> Result<Self, BtfError> {
         let mut types = Vec::new();
         walk(btf, |ty| types.push(ty))?;
         Ok(Self { types })
+    }
+
+    /// In the order of the file; ids begin with 1.
+    pub fn types(&self) -> &[Type<'a>] {
+        &self.types
     }
 
     /// Type ids begin with 1; 0 is `void`.
@@ -146,12 +152,8 @@ impl Registers {
         }
     }
 
-    /// From the bytes of a BTF file. `typed`: the kernel knows its types itself, which the helper needs.
-    pub fn look(btf: &[u8], typed: bool) -> Result<Self, BtfError> {
-        Ok(Self::of(&Layout::read(btf)?, typed))
-    }
-
-    fn of(layout: &Layout<'_>, typed: bool) -> Self {
+    /// `typed`: the kernel knows its types itself, which the helper needs.
+    pub fn of(layout: &Layout<'_>, typed: bool) -> Self {
         if typed && layout.has_function("bpf_task_pt_regs") {
             return Self::Helper;
         }
@@ -184,10 +186,9 @@ fn stack_size() -> Option<u32> {
         .then(|| (rustix::param::page_size() as u32).max(16 << 10))
 }
 
-/// Finds the offsets in the bytes of a BTF file. `typed`: the kernel knows its types itself.
-pub fn offsets(btf: &[u8], typed: bool) -> Result<Offsets, OffsetsError> {
-    let layout = Layout::read(btf)?;
-    let (pt_regs_helper, task_stack, stack_pt_regs) = match Registers::of(&layout, typed) {
+/// Finds the offsets. `typed`: the kernel knows its types itself.
+pub fn offsets(layout: &Layout<'_>, typed: bool) -> Result<Offsets, OffsetsError> {
+    let (pt_regs_helper, task_stack, stack_pt_regs) = match Registers::of(layout, typed) {
         Registers::Helper => (0, ABSENT, ABSENT),
         Registers::Stack { task_stack, at } => (ABSENT, task_stack, at),
         Registers::Unknown => (ABSENT, ABSENT, ABSENT),
@@ -272,7 +273,7 @@ mod tests {
             eprintln!("SKIPPED: this kernel shows no BTF");
             return;
         };
-        let found = offsets(&btf, true).unwrap();
+        let found = offsets(&Layout::read(&btf).unwrap(), true).unwrap();
         // struct sock_common begins with the address pair (include/net/sock.h).
         assert_eq!(found.sock_skc_daddr, 0);
         assert_eq!(found.sock_skc_rcv_saddr, 4);
@@ -290,12 +291,13 @@ mod tests {
             eprintln!("SKIPPED: this kernel shows no BTF");
             return;
         };
-        let helper = offsets(&btf, true).unwrap();
+        let layout = Layout::read(&btf).unwrap();
+        let helper = offsets(&layout, true).unwrap();
         if helper.pt_regs_helper == 0 {
             assert_eq!((helper.task_stack, helper.stack_pt_regs), (ABSENT, ABSENT));
         }
         // As if the kernel did not know its types.
-        let stack = offsets(&btf, false).unwrap();
+        let stack = offsets(&layout, false).unwrap();
         assert_eq!(stack.pt_regs_helper, ABSENT);
         if stack_size().is_some() {
             assert_ne!(stack.task_stack, ABSENT);
@@ -305,9 +307,6 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        assert!(matches!(
-            offsets(b"not btf", true),
-            Err(OffsetsError::Btf(_))
-        ));
+        assert!(Layout::read(b"not btf").is_err());
     }
 }

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 
 pub use place::{Problem, Problems};
 
-use crate::capture::options::{CaptureOptions, Exports, FailOn, LogOption};
+use crate::capture::options::{
+    CaptureOptions, Exports, FailOn, LogOption, MAX_CONNECTIONS, RING_BYTES,
+};
 use crate::case::Outcome;
 use crate::event::HostRole;
 use crate::kernel::types::TypeSource;
@@ -234,8 +236,8 @@ impl Default for Capture {
             outcomes: Outcome::ALL.to_vec(),
             snaplen: 512,
             sample_every: 0,
-            ring_bytes: 8 << 20,
-            max_connections: 131_072,
+            ring_bytes: RING_BYTES,
+            max_connections: MAX_CONNECTIONS,
             types: TypeSource::Kernel,
         }
     }

@@ -1,10 +1,11 @@
 //! Which of the places that programs can attach to are there? Told by the kernel's types, which name
 //! every tracepoint and function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use super::btf::{BtfError, KIND_FUNC_PROTO, TypeKind, walk};
+use super::btf::{Type, TypeKind};
 use crate::kernel::hooks::{HOOKS, Hook, Kind, Site};
 
 /// Either exists where the kernel can set breakpoints in itself (CONFIG_KPROBES).
@@ -24,53 +25,45 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// From the bytes of a BTF file. `typed`: the kernel knows its types itself.
-    pub fn look(btf: &[u8], typed: bool) -> Result<Self, BtfError> {
-        let wanted = || HOOKS.iter().flat_map(|hook| hook.ways).copied().flatten();
+    /// From all types of a BTF file, in its order. `typed`: the kernel knows its types itself.
+    pub fn of(types: &[Type<'_>], typed: bool) -> Self {
+        let wanted: HashMap<&[u8], &'static str> = HOOKS
+            .iter()
+            .flat_map(|hook| hook.ways)
+            .copied()
+            .flatten()
+            .map(|site| (site.target.as_bytes(), site.target))
+            .collect();
         let mut found = Self {
             typed,
             kprobes: KPROBES.iter().any(|path| Path::new(path).exists()),
             ..Self::default()
         };
-        // Type id of the parameters of each function that is wanted.
-        let mut prototypes: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
-        walk(btf, |ty| match ty.kind {
-            // The kernel defines such a type for every tracepoint (include/trace/bpf_probe.h).
-            TypeKind::Typedef => {
-                if let Some(name) = ty.name.strip_prefix(b"btf_trace_")
-                    && let Some(site) = wanted().find(|site| site.target.as_bytes() == name)
-                {
-                    found.tracepoints.insert(site.target);
+        for ty in types {
+            match ty.kind {
+                // The kernel defines such a type for every tracepoint (include/trace/bpf_probe.h).
+                TypeKind::Typedef => {
+                    let name = ty.name.strip_prefix(b"btf_trace_");
+                    found
+                        .tracepoints
+                        .extend(name.and_then(|name| wanted.get(name)));
                 }
-            }
-            TypeKind::Func => {
-                if let Some(site) = wanted().find(|site| {
-                    site.kind != Kind::RawTracepoint && site.target.as_bytes() == ty.name
-                }) {
-                    prototypes
-                        .entry(ty.size_or_type)
-                        .or_default()
-                        .push(site.target);
+                TypeKind::Func => {
+                    if let Some(target) = wanted.get(ty.name)
+                        // Type ids begin with 1.
+                        && let Some(at) = (ty.size_or_type as usize).checked_sub(1)
+                        && let Some(prototype) = types.get(at)
+                    {
+                        let names = prototype.parameters().map(String::from_utf8_lossy);
+                        found
+                            .functions
+                            .insert(target, names.map(Cow::into_owned).collect());
+                    }
                 }
+                TypeKind::Enum | TypeKind::Other => {}
             }
-            TypeKind::Enum | TypeKind::Other => {}
-        })?;
-        let mut id = 0;
-        walk(btf, |ty| {
-            // Type ids begin with 1.
-            id += 1;
-            if ty.raw_kind != KIND_FUNC_PROTO {
-                return;
-            }
-            for function in prototypes.get(&id).into_iter().flatten() {
-                let parameters = ty
-                    .parameters()
-                    .map(|name| String::from_utf8_lossy(name).into_owned())
-                    .collect();
-                found.functions.insert(function, parameters);
-            }
-        })?;
-        Ok(found)
+        }
+        found
     }
 
     /// Does the kernel know its types itself?
