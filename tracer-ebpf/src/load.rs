@@ -88,6 +88,13 @@ pub struct Offsets {
     pub signal_live: u32,
     pub reset_reason_arg: u32,
     pub oom_task_arg: u32,
+    pub socket_sk: u32,
+    pub task_stack: u32,
+    /// Where a thread's saved registers lie in its kernel stack; absent where [`Self::pt_regs_helper`]
+    /// is not.
+    pub stack_pt_regs: u32,
+    /// 0 where the kernel has the helper `bpf_task_pt_regs`.
+    pub pt_regs_helper: u32,
 }
 
 impl Offsets {
@@ -135,6 +142,10 @@ impl Offsets {
         signal_live: ABSENT,
         reset_reason_arg: ABSENT,
         oom_task_arg: ABSENT,
+        socket_sk: ABSENT,
+        task_stack: ABSENT,
+        stack_pt_regs: ABSENT,
+        pt_regs_helper: ABSENT,
     };
 }
 

@@ -262,6 +262,13 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     if size > APPEND_MAX as u64 {
         size = APPEND_MAX as u64;
     }
+    // Older verifiers (before 6.8) know nothing of a copy that the compiler put on the stack before the
+    // check, so the value that is handed on is checked once more.
+    // SAFETY: a local variable.
+    let size = unsafe { (&raw const size).read_volatile() };
+    if size > APPEND_MAX as u64 {
+        return 0;
+    }
     // SAFETY: `at` is below HEAD_MAX and `size` at most APPEND_MAX; the region is followed by at
     // least APPEND_MAX bytes of the same map value.
     let failed = unsafe {

@@ -63,6 +63,10 @@ pub(crate) static SENT_RESETS: LruHashMap<u32, SentReset> = LruHashMap::with_max
 pub(crate) static ARRIVED_RESETS: LruHashMap<u32, ArrivedReset> =
     LruHashMap::with_max_entries(2048, 0);
 
+/// Calls that send or receive and have not returned, by thread. Used by probes only.
+#[map]
+pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(4096, 0);
+
 /// Loss counters, see [`loss`].
 #[map]
 pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
@@ -148,6 +152,17 @@ pub(crate) struct SentReset {
 pub(crate) struct ArrivedReset {
     pub(crate) sk: u64,
     pub(crate) at_ns: u64,
+}
+
+/// A call that sends or receives.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// `struct socket`.
+    pub(crate) socket: u64,
+    /// `MSG_*`.
+    pub(crate) flags: i32,
+    pub(crate) pad: u32,
 }
 
 /// Both ends of an accepted connection.

@@ -1,8 +1,24 @@
 //! The registers that the current thread entered the kernel with: the only place that knows an
-//! architecture. Inside `sock_send_length` and `sock_recv_length` they are those of the system call
-//! that moves the bytes.
+//! architecture. Inside the hooks of `send` and `recv` they are those of the system call that moves the
+//! bytes.
+//!
+//! A helper gives them (`bpf_task_pt_regs`, ≥ 5.15). Before, they are read where the helper would find
+//! them, at the top of the thread's kernel stack (`task_pt_regs` of both architectures), and what is read
+//! there is checked; the loader computes the place, see `kernel/offsets.rs`.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+};
+use tracer_ebpf::ABSENT;
+
+use super::{globals::offset, sock};
+
+/// What the thread asked of the kernel.
+struct Saved {
+    number: u64,
+    arg2: u64,
+    arg3: u64,
+}
 
 /// A system call that moves payload, with its second and third argument.
 pub(crate) struct Syscall {
@@ -28,17 +44,41 @@ pub(crate) enum Shape {
 /// arch/x86/entry/syscalls/syscall_64.tbl.
 #[cfg(bpf_target_arch = "x86_64")]
 mod arch {
-    use super::Shape;
+    use super::{Saved, Shape, sock};
 
-    pub(super) const ARG2: usize = 13; // si
-    pub(super) const ARG3: usize = 12; // dx
     pub(super) const SOCKET: u64 = 41;
+    const DX: usize = 12;
+    const SI: usize = 13;
     const ORIG_AX: usize = 15;
+    const CS: usize = 17;
+    const SS: usize = 20;
+    /// What a 64-bit program runs with: `__USER_CS` and `__USER_DS` of
+    /// arch/x86/include/asm/segment.h. A 32-bit one numbers its calls in another way.
+    const USER: (u64, u64) = (0x33, 0x2b);
 
+    /// `regs`: the thread's saved registers, as the verifier knows them.
     #[inline(always)]
-    pub(super) unsafe fn number(regs: *const u64) -> u64 {
-        // SAFETY: the caller passes the thread's saved registers.
-        unsafe { *regs.add(ORIG_AX) }
+    pub(super) unsafe fn load(regs: *const u64) -> Saved {
+        // SAFETY: the caller passes such a pointer.
+        unsafe {
+            Saved {
+                number: *regs.add(ORIG_AX),
+                arg2: *regs.add(SI),
+                arg3: *regs.add(DX),
+            }
+        }
+    }
+
+    /// `regs`: where they should be; the segments tell whether they are there.
+    #[inline(always)]
+    pub(super) fn read(regs: u64) -> Option<Saved> {
+        const LEN: usize = SS - DX + 1;
+        let words = sock::read::<[u64; LEN]>(regs, (DX * 8) as u32)?;
+        ((words[CS - DX], words[SS - DX]) == USER).then_some(Saved {
+            number: words[ORIG_AX - DX],
+            arg2: words[SI - DX],
+            arg3: words[0],
+        })
     }
 
     #[inline(always)]
@@ -56,17 +96,38 @@ mod arch {
 /// include/uapi/asm-generic/unistd.h.
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
-    use super::Shape;
+    use super::{Saved, Shape, sock};
 
-    pub(super) const ARG2: usize = 1;
-    pub(super) const ARG3: usize = 2;
     pub(super) const SOCKET: u64 = 198;
-    const SYSCALLNO_WORD: usize = 35;
+    const X1: usize = 1;
+    const X2: usize = 2;
+    const PSTATE: usize = 34;
+    const SYSCALLNO: usize = 35;
 
+    /// `regs`: the thread's saved registers, as the verifier knows them.
     #[inline(always)]
-    pub(super) unsafe fn number(regs: *const u64) -> u64 {
-        // SAFETY: the caller passes the thread's saved registers; `syscallno` is an s32.
-        u64::from(unsafe { *regs.add(SYSCALLNO_WORD).cast::<u32>() })
+    pub(super) unsafe fn load(regs: *const u64) -> Saved {
+        // SAFETY: the caller passes such a pointer; `syscallno` is an s32.
+        unsafe {
+            Saved {
+                number: u64::from(*regs.add(SYSCALLNO).cast::<u32>()),
+                arg2: *regs.add(X1),
+                arg3: *regs.add(X2),
+            }
+        }
+    }
+
+    /// `regs`: where they should be. The low bits of the processor state tell whether they are those of
+    /// a program (EL0).
+    #[inline(always)]
+    pub(super) fn read(regs: u64) -> Option<Saved> {
+        let [arg2, arg3] = sock::read::<[u64; 2]>(regs, (X1 * 8) as u32)?;
+        let [state, number] = sock::read::<[u64; 2]>(regs, (PSTATE * 8) as u32)?;
+        (state & 0xf == 0).then_some(Saved {
+            number: number & 0xffff_ffff,
+            arg2,
+            arg3,
+        })
     }
 
     #[inline(always)]
@@ -80,27 +141,43 @@ mod arch {
     }
 }
 
-/// The system call of the current thread.
 #[inline(always)]
-pub(crate) fn syscall() -> Syscall {
+fn saved() -> Option<Saved> {
+    if offset!(stack_pt_regs) != ABSENT {
+        // SAFETY: no arguments; gives the running thread.
+        let task = unsafe { bpf_get_current_task() };
+        let stack = sock::read::<u64>(task, offset!(task_stack))?;
+        return arch::read(stack + u64::from(offset!(stack_pt_regs)));
+    }
+    if offset!(pt_regs_helper) == ABSENT {
+        return None;
+    }
     // SAFETY: both helpers return pointers typed by BTF; the verifier checks the loads.
     unsafe {
         let task = bpf_get_current_task_btf();
-        let regs = bpf_task_pt_regs(task) as *const u64;
-        Syscall {
-            shape: arch::shape(arch::number(regs)),
-            arg2: *regs.add(arch::ARG2),
-            arg3: *regs.add(arch::ARG3),
-        }
+        Some(arch::load(bpf_task_pt_regs(task) as *const u64))
+    }
+}
+
+/// The system call of the current thread.
+#[inline(always)]
+pub(crate) fn syscall() -> Syscall {
+    match saved() {
+        Some(saved) => Syscall {
+            shape: arch::shape(saved.number),
+            arg2: saved.arg2,
+            arg3: saved.arg3,
+        },
+        None => Syscall {
+            shape: Shape::Unknown,
+            arg2: 0,
+            arg3: 0,
+        },
     }
 }
 
 /// Is the current thread within `socket`?
 #[inline(always)]
 pub(crate) fn is_socket_call() -> bool {
-    // SAFETY: as above.
-    unsafe {
-        let task = bpf_get_current_task_btf();
-        arch::number(bpf_task_pt_regs(task) as *const u64) == arch::SOCKET
-    }
+    saved().is_some_and(|saved| saved.number == arch::SOCKET)
 }

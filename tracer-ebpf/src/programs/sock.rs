@@ -40,6 +40,12 @@ fn read_or_zero<T: Copy + Default>(base: u64, offset: u32) -> T {
     value
 }
 
+/// The `struct sock` of a `struct socket`; 0 if it has none.
+#[inline(always)]
+pub(crate) fn of_socket(socket: u64) -> u64 {
+    read_or_zero(socket, offset!(socket_sk))
+}
+
 /// Is it a TCP socket over IPv4 or IPv6?
 #[inline(always)]
 pub(crate) fn is_tcp(sk: u64) -> bool {

@@ -476,6 +476,7 @@ fn keep_what_stays(config: &mut Config, old: &Config) -> Vec<&'static str> {
     stays!(capture.sample_every, "sample of [capture]");
     stays!(capture.ring_bytes, "ring_bytes of [capture]");
     stays!(capture.max_connections, "max_connections of [capture]");
+    stays!(capture.types, "btf of [capture]");
     stays!(export, "[export]");
     stays!(log_output.format, "format of [log_output]");
     kept

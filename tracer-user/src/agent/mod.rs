@@ -106,7 +106,7 @@ fn start(path: &Path, config: Config, tap: log::Tap, began: Instant) -> anyhow::
     });
     let options = config.capture_options();
     let mut warn = |warning: String| tracing::warn!("{warning}");
-    let attached = Ready::check()?.attach(&options, &mut warn)?;
+    let attached = Ready::check(&options)?.attach(&options, &mut warn)?;
     let ms = began.elapsed().as_millis();
     match attached.summary() {
         Some(traced) => tracing::info!("tracing {traced} (attached in {ms} ms)"),

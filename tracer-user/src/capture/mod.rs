@@ -38,7 +38,7 @@ use crate::recording::Recorder;
 /// Traces until something ends the capture, and reports.
 pub fn run(options: CaptureOptions) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    let ready = Ready::check()?;
+    let ready = Ready::check(&options)?;
     let recorder = options
         .write
         .as_deref()
@@ -76,8 +76,8 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// Fails with what stands in the way.
-    pub(crate) fn check() -> anyhow::Result<Self> {
-        let preflight = Preflight::look();
+    pub(crate) fn check(options: &CaptureOptions) -> anyhow::Result<Self> {
+        let preflight = Preflight::look(&options.types);
         let problems = preflight.check()?;
         let notes = problems
             .iter()
@@ -216,6 +216,8 @@ fn settings(options: &CaptureOptions) -> Settings {
             .collect(),
         ring_bytes: Some(options.ring_bytes),
         max_connections: Some(options.max_connections),
+        types: options.types.clone(),
+        verifier_figures: false,
     }
 }
 

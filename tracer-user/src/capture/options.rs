@@ -7,8 +7,14 @@ use std::time::Duration;
 use crate::case::{Case, Outcome};
 use crate::discover::Selection;
 use crate::event::HostRole;
+use crate::kernel::types::TypeSource;
 use crate::logs::Format as LogFormat;
 use crate::report::Format;
+
+/// Size of the ring buffer, bytes, where nothing else is said.
+pub const RING_BYTES: u32 = 8 << 20;
+/// Connections that can be open at once, where nothing else is said.
+pub const MAX_CONNECTIONS: u32 = 131_072;
 
 /// Which cases make the program exit with 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,4 +101,6 @@ pub struct CaptureOptions {
     pub ring_bytes: u32,
     /// Connections that can be open at once.
     pub max_connections: u32,
+    /// Where the kernel's types are described.
+    pub types: TypeSource,
 }

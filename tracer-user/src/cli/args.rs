@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::tz::TimeZone;
 
 use super::values;
-use crate::capture::options::{FailOn, LogOption};
+use crate::capture::options::{FailOn, LogOption, MAX_CONNECTIONS, RING_BYTES};
 use crate::case::Outcome;
 
 /// Says which backend connection caused a 502, who ended it, how, and what to change
@@ -339,12 +339,16 @@ pub struct CaptureArgs {
     pub fail_on: Option<FailOn>,
 
     /// Size of the ring buffer between kernel and program, bytes; a power of two
-    #[arg(long, value_name = "BYTES", hide = true, default_value_t = 8 << 20, value_parser = values::ring_bytes)]
+    #[arg(long, value_name = "BYTES", hide = true, default_value_t = RING_BYTES, value_parser = values::ring_bytes)]
     pub ring_bytes: u32,
 
     /// Connections that can be open at once
-    #[arg(long, value_name = "N", hide = true, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    #[arg(long, value_name = "N", hide = true, default_value_t = MAX_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
+
+    /// The kernel's types
+    #[command(flatten)]
+    pub types: TypesArgs,
 
     /// Run this command, and end the capture when it ends
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
@@ -499,9 +503,30 @@ pub struct LogsArgs {
     pub output: ReportFormat,
 }
 
+/// Where the kernel's types are described.
+#[derive(Args, Debug)]
+pub struct TypesArgs {
+    /// Type information (BTF) of this very kernel build, for a kernel that shows none of its own
+    ///
+    /// BTFHub has such files for the kernels of distributions (unpack them first), and
+    /// `pahole --btf_encode_detached=FILE vmlinux` makes one from a kernel's debug information. A file of
+    /// another build gives wrong results.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Kernel")]
+    pub btf: Option<PathBuf>,
+}
+
 /// Options of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
+    /// Load and attach the programs of a capture for a moment, and say where, and what it took the
+    /// kernel to verify them (needs root)
+    #[arg(long)]
+    pub load: bool,
+
+    /// The kernel's types
+    #[command(flatten)]
+    pub types: TypesArgs,
+
     /// Form of the report on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub format: DoctorFormat,

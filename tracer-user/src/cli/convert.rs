@@ -1,11 +1,12 @@
 //! From what was typed to what the program needs: the one place where the two meet.
 
-use super::args::{CaptureArgs, ReportFormat, RoleArg};
+use super::args::{CaptureArgs, ReportFormat, RoleArg, TypesArgs};
 use super::error::UsageError;
 use crate::capture::options::{CaptureOptions, Exports};
 use crate::case::Outcome;
 use crate::discover::{KNOWN_KINDS, Kinds, Selection, kind_of_name};
 use crate::event::HostRole;
+use crate::kernel::types::TypeSource;
 use crate::report::Format;
 
 impl From<ReportFormat> for Format {
@@ -15,6 +16,12 @@ impl From<ReportFormat> for Format {
             ReportFormat::Json => Self::Json,
             ReportFormat::Ndjson => Self::Ndjson,
         }
+    }
+}
+
+impl From<TypesArgs> for TypeSource {
+    fn from(args: TypesArgs) -> Self {
+        args.btf.map_or(Self::Kernel, Self::File)
     }
 }
 
@@ -66,6 +73,7 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
             command: args.command,
             ring_bytes: args.ring_bytes,
             max_connections: args.max_connections,
+            types: args.types.into(),
         })
     }
 }
@@ -159,6 +167,7 @@ mod tests {
             command: vec![],
             ring_bytes: 8 << 20,
             max_connections: 131_072,
+            types: TypeSource::Kernel,
         }
     }
 
@@ -300,10 +309,11 @@ mod tests {
                 },
             ),
             (
-                "--ring-bytes 65536 --max-connections 100",
+                "--ring-bytes 65536 --max-connections 100 --btf a.btf",
                 CaptureOptions {
                     ring_bytes: 65536,
                     max_connections: 100,
+                    types: TypeSource::File("a.btf".into()),
                     ..defaults()
                 },
             ),

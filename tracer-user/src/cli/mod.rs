@@ -52,15 +52,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let width = terminal::width(&io::stdout());
             print(|out| explain::command(&args, width, out))?;
         }
-        Command::Doctor(args) => print(|out| doctor(&args, out))?,
+        Command::Doctor(args) => print(|out| doctor(args, out))?,
         Command::Completions { shell } => print(|out| Ok(generate::completions(shell, out)?))?,
         Command::Man { command } => print(|out| generate::man(command.as_deref(), out))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn doctor(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let checkup = crate::doctor::examine()?;
+fn doctor(args: DoctorArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let checkup = crate::doctor::examine(&args.types.into(), args.load)?;
     match args.format {
         DoctorFormat::Text => crate::doctor::text::write(&checkup, out)?,
         DoctorFormat::Json => crate::doctor::json::write(&checkup, out)?,

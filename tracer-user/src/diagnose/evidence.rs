@@ -51,7 +51,13 @@ impl Fact {
 /// When the backend ended a connection that had brought no byte of a response.
 pub(super) fn without_response(attempt: &AttemptFacts, at: MonoNs) -> String {
     let start = attempt.exchange.times.request_start;
-    match start.and_then(|start| at.checked_sub(start)) {
+    // Written before the end, though its send returned after it.
+    let sent_before = attempt.at_peer_end().is_some_and(|end| end.written > 0);
+    let waited = start.and_then(|start| match at.checked_sub(start) {
+        None if sent_before => Some(0),
+        waited => waited,
+    });
+    match waited {
         Some(ns) => format!(
             "{} after the request, without a byte of a response",
             words::duration(ns)

@@ -4,10 +4,12 @@
 //! own. Processes come and go while they are being read: one that vanishes midway is skipped, as if
 //! it had ended a moment earlier.
 
+mod cgroup;
 mod classify;
 mod listen;
 mod local;
 mod process;
+mod tls;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,10 +19,12 @@ use thiserror::Error;
 
 use crate::event::ProxyKind;
 
+pub use cgroup::{cgroup, container_id};
 pub use classify::{KNOWN_KINDS, classify, kind_of_name};
 pub use listen::{ListenRow, Listener, listening_ports, listening_rows, socket_inodes};
 pub use local::{LocalListener, covers, established_remotes, local_listener};
 pub use process::{exe_path, netns, program_name};
+pub use tls::{TlsLibrary, tls_library};
 
 /// Which processes to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,9 +5,13 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Checkup;
+use super::{Checkup, Weight};
+use crate::capture::options::{MAX_CONNECTIONS, RING_BYTES};
 use crate::config::{Log, Tie};
-use crate::kernel::features::Btf;
+use crate::discover::container_id;
+use crate::kernel::attach::Loaded;
+use crate::kernel::features::{Btf, Found};
+use crate::kernel::offsets::Registers;
 use crate::kernel::preflight::Programs;
 use crate::kernel::rights::Capability;
 
@@ -22,13 +26,23 @@ struct Document<'a> {
     programs: Part<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trial_load: Option<Part<'a>>,
-    hooks: Vec<HookRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<LoadRow<'a>>,
+    hooks: Vec<HookRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_pt_regs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    registers: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tcp_iterator: Option<bool>,
     reset_reasons: Vec<&'a str>,
+    verdicts: Vec<VerdictRow>,
+    sizes: Sizes,
     rights: Rights,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_container: Option<&'a str>,
     proxies: Vec<ProxyRow<'a>>,
 }
 
@@ -68,13 +82,125 @@ impl<'a> Part<'a> {
     }
 }
 
+/// The programs of a capture, loaded.
 #[derive(Serialize)]
-struct HookRow {
+struct LoadRow<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    programs: Option<Vec<ProgramRow<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_hooks: Option<&'a [&'static str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maps: Option<Vec<MapJson<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ProgramRow<'a> {
+    name: &'a str,
+    attached_to: Vec<PlaceRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_insns: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct PlaceRow {
+    kind: &'static str,
+    target: &'static str,
+}
+
+#[derive(Serialize)]
+struct MapJson<'a> {
+    name: &'a str,
+    max_entries: u32,
+    entry_bytes: u32,
+}
+
+fn load_row(weight: &Result<Weight, String>) -> LoadRow<'_> {
+    let weight = match weight {
+        Ok(weight) => weight,
+        Err(why) => {
+            return LoadRow {
+                ok: false,
+                why: Some(why),
+                took_ms: None,
+                programs: None,
+                refused_hooks: None,
+                maps: None,
+            };
+        }
+    };
+    LoadRow {
+        ok: true,
+        why: None,
+        took_ms: Some(weight.took.as_millis() as u64),
+        programs: Some(weight.programs.iter().map(program_row).collect()),
+        refused_hooks: Some(&weight.refused),
+        maps: Some(
+            weight
+                .maps
+                .iter()
+                .map(|map| MapJson {
+                    name: &map.name,
+                    max_entries: map.max_entries,
+                    entry_bytes: map.entry_bytes,
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn program_row(loaded: &Loaded) -> ProgramRow<'_> {
+    ProgramRow {
+        name: &loaded.program,
+        attached_to: loaded
+            .attached_to
+            .iter()
+            .map(|&(kind, target)| PlaceRow {
+                kind: kind.name(),
+                target,
+            })
+            .collect(),
+        verified_insns: loaded.verified_insns,
+    }
+}
+
+#[derive(Serialize)]
+struct HookRow<'a> {
     name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<&'a str>,
     required: bool,
     without: &'static str,
+}
+
+#[derive(Serialize)]
+struct VerdictRow {
+    rule: &'static str,
+    standing: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+}
+
+/// Where the command line says nothing else.
+#[derive(Serialize)]
+struct Sizes {
+    ring_bytes: u32,
+    max_connections: u32,
+}
+
+#[derive(Serialize)]
+struct TlsRow<'a> {
+    library: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +237,12 @@ struct ProxyRow<'a> {
     own_network_namespace: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listening: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,24 +311,49 @@ fn document(checkup: &Checkup) -> Document<'_> {
             Ok(()) => Part::OK,
             Err(why) => Part::not(why),
         }),
+        load: checkup.weight.as_ref().map(load_row),
         hooks: features
             .hooks
             .iter()
-            .map(|&(hook, found)| HookRow {
+            .map(|(hook, found)| HookRow {
                 name: hook.name,
-                found,
+                found: match found {
+                    Found::By { way, .. } => Some(*way == 0),
+                    Found::Nowhere => Some(false),
+                    Found::Unknown => None,
+                },
+                replaced_by: match found {
+                    Found::By { way: 1.., places } => Some(places),
+                    _ => None,
+                },
                 required: hook.required,
                 without: hook.without,
             })
             .collect(),
-        task_pt_regs: features.task_pt_regs,
+        task_pt_regs: features.registers.map(|way| way == Registers::Helper),
+        registers: features.registers.map(Registers::name),
         tcp_iterator: features.tcp_iterator,
         reset_reasons: features
             .reset_reasons
             .iter()
             .map(|(_, name)| name.as_str())
             .collect(),
+        verdicts: checkup
+            .verdicts()
+            .into_iter()
+            .map(|verdict| VerdictRow {
+                rule: verdict.rule,
+                standing: verdict.standing.name(),
+                why: verdict.why,
+            })
+            .collect(),
+        sizes: Sizes {
+            ring_bytes: RING_BYTES,
+            max_connections: MAX_CONNECTIONS,
+        },
         rights: rights(checkup),
+        own_cgroup: checkup.own_cgroup.as_deref(),
+        own_container: checkup.own_cgroup.as_deref().and_then(container_id),
         proxies: checkup
             .proxies
             .iter()
@@ -215,6 +372,16 @@ fn document(checkup: &Checkup) -> Document<'_> {
                     .map(|(theirs, ours)| theirs == ours),
                 listening: (proxy.sockets_seen || !proxy.listening.is_empty())
                     .then(|| proxy.listening.iter().map(ToString::to_string).collect()),
+                cgroup: proxy.cgroup.as_deref(),
+                container: proxy.cgroup.as_deref().and_then(container_id),
+                tls: proxy.tls.as_ref().map(|tls| TlsRow {
+                    library: tls.name,
+                    version: tls.version.as_deref(),
+                    path: tls
+                        .path
+                        .as_ref()
+                        .map(|path| path.to_string_lossy().into_owned()),
+                }),
                 config: proxy.logging.as_ref().map(|logging| logging.file.as_str()),
                 logs: proxy
                     .logging
@@ -318,8 +485,12 @@ mod tests {
         let document = include_str!("../../../docs/doctor-json.md");
         let mut refused = fixture::healthy();
         refused.trial = Some(Err("no".into()));
+        refused.weight = Some(Err("no".into()));
+        refused.own_cgroup = refused.proxies[1].cgroup.clone();
         let mut found = BTreeSet::new();
-        paths(&json(&refused), "", &mut found);
+        for checkup in [refused, fixture::older_kernel()] {
+            paths(&json(&checkup), "", &mut found);
+        }
         let described: BTreeSet<String> = document
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())

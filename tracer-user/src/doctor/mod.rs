@@ -5,14 +5,19 @@ pub mod json;
 mod proxies;
 pub mod text;
 mod trial;
+mod verdicts;
+mod weight;
 
 use std::path::Path;
 
 use crate::discover::{self, ScanError, Selection};
 use crate::kernel::preflight::Preflight;
 use crate::kernel::problem::{Problem, Severity};
+use crate::kernel::types::TypeSource;
 
 pub use self::proxies::ProxyGroup;
+pub use self::verdicts::{Standing, Verdict};
+pub use self::weight::Weight;
 
 /// The result of an examination.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +29,15 @@ pub struct Checkup {
     /// Did the kernel accept a program, when asked to load one? `None`: not tried, for lack of
     /// rights.
     pub trial: Option<Result<(), String>>,
+    /// The programs of a capture, loaded and attached for a moment, or why they could not be; `None`:
+    /// not asked for.
+    pub weight: Option<Result<Weight, String>>,
     /// The proxies that run here.
     pub proxies: Vec<ProxyGroup>,
     /// Inode of our own network namespace.
     pub own_netns: Option<u64>,
+    /// Path of our own control group.
+    pub own_cgroup: Option<String>,
 }
 
 /// What a capture would do here.
@@ -62,11 +72,22 @@ impl Checkup {
                 "look for a security policy that forbids the bpf system call (seccomp, SELinux, a BPF LSM)",
             ));
         }
+        if let Some(Err(why)) = &self.weight {
+            problems.push(Problem::blocks(
+                format!("the programs of a capture cannot be loaded: {why}"),
+                "report the kernel release, and this message",
+            ));
+        }
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         problems
     }
 
-    /// The verdict.
+    /// How each verdict on a failure comes about here.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        verdicts::verdicts(&self.preflight)
+    }
+
+    /// What a capture would do.
     pub fn outlook(&self) -> Outlook {
         match self.problems().first().map(|worst| worst.severity) {
             None => Outlook::Works,
@@ -76,10 +97,11 @@ impl Checkup {
     }
 }
 
-/// Examines this machine.
-pub fn examine() -> Result<Checkup, ScanError> {
+/// Examines this machine, whose kernel's types `source` describes. `load`: with the programs of a
+/// capture, for a moment.
+pub fn examine(source: &TypeSource, load: bool) -> Result<Checkup, ScanError> {
     let proc = Path::new("/proc");
-    let preflight = Preflight::look();
+    let preflight = Preflight::look(source);
     let found = discover::scan(&Selection::default(), proc)?;
     Ok(Checkup {
         host: rustix::system::uname()
@@ -87,8 +109,10 @@ pub fn examine() -> Result<Checkup, ScanError> {
             .to_string_lossy()
             .into_owned(),
         trial: trial::load(&preflight.rights),
+        weight: load.then(|| weight::weigh(&preflight, source)),
         proxies: proxies::group(&found, proc),
         own_netns: discover::netns(proc, std::process::id()),
+        own_cgroup: discover::cgroup(proc, std::process::id()),
         preflight,
     })
 }
@@ -118,7 +142,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_examined() {
-        let checkup = examine().unwrap();
+        let checkup = examine(&TypeSource::Kernel, false).unwrap();
         assert!(!checkup.host.is_empty());
         assert!(checkup.own_netns.is_some());
     }

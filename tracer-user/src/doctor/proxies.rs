@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Configs, Logging};
-use crate::discover::{self, Found};
+use crate::discover::{self, Found, TlsLibrary};
 use crate::event::{ProxyKind, ProxyProcess};
 
 /// One running proxy.
@@ -25,6 +25,10 @@ pub struct ProxyGroup {
     pub listening: Vec<SocketAddr>,
     /// Could the sockets of any of them be listed? If not, `listening` says nothing.
     pub sockets_seen: bool,
+    /// The TLS library that it uses; `None` where none was found, or we may not look.
+    pub tls: Option<TlsLibrary>,
+    /// Path of its control group; `None` when we may not look.
+    pub cgroup: Option<String>,
     /// Where it logs to; `None` when its configuration is not read, or we may not look.
     pub logging: Option<Logging>,
 }
@@ -48,6 +52,10 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
             // A worker may be open to us where its master is not: it runs as another user.
             let executable = pids.iter().find_map(|&pid| discover::exe_path(proc, pid));
             let netns = pids.iter().find_map(|pid| by_pid.get(pid)?.netns);
+            let tls = pids
+                .iter()
+                .find_map(|&pid| discover::tls_library(proc, pid));
+            let cgroup = discover::cgroup(proc, master);
             let sockets_seen = pids.iter().any(|&pid| can_list_sockets(proc, pid));
             // A worker may be open to us here too; each of them leads to the same file.
             let configs = Configs::new(proc);
@@ -69,6 +77,8 @@ pub(super) fn group(found: &[Found], proc: &Path) -> Vec<ProxyGroup> {
                 netns,
                 listening: listening.into_iter().collect(),
                 sockets_seen,
+                tls,
+                cgroup,
                 logging,
             })
         })

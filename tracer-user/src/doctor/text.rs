@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{Checkup, Outlook, ProxyGroup};
+use super::{Checkup, Outlook, ProxyGroup, Standing, Verdict, Weight};
+use crate::capture::options::{MAX_CONNECTIONS, RING_BYTES};
 use crate::config::{LogKind, Logging, Source, Tie};
-use crate::kernel::features::{Btf, Features};
+use crate::discover::container_id;
+use crate::kernel::features::{Btf, Features, Found};
+use crate::kernel::offsets::Registers;
 use crate::kernel::preflight::Programs;
 use crate::kernel::problem::{Problem, Severity};
 use crate::kernel::rights::{Capability, Rights};
@@ -12,6 +15,8 @@ use crate::printable::printable;
 
 /// Longest text that another program chose (paths, host names), characters.
 const FOREIGN_MAX: usize = 200;
+/// Longest line of names.
+const LINE_MAX: usize = 90;
 /// Workers listed by id before the rest is only counted.
 const WORKERS_MAX: usize = 12;
 
@@ -22,6 +27,10 @@ pub fn write(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     kernel(checkup, out)?;
     hooks(&checkup.preflight.features, out)?;
+    if let Some(Ok(weight)) = &checkup.weight {
+        programs(weight, out)?;
+    }
+    verdicts(&checkup.verdicts(), out)?;
     rights(&checkup.preflight.rights, out)?;
     proxies(checkup, out)
 }
@@ -79,29 +88,130 @@ fn kernel(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
         out,
         "Lockdown     {}",
         checkup.preflight.rights.lockdown.name()
+    )?;
+    if let Some(cgroup) = &checkup.own_cgroup {
+        let own = printable(cgroup, FOREIGN_MAX);
+        let container = container(cgroup);
+        writeln!(out, "Cgroup       {own}{container}")?;
+    }
+    writeln!(
+        out,
+        "Memory       ring buffer {} KiB (--ring-bytes), at most {MAX_CONNECTIONS} connections (--max-connections)",
+        RING_BYTES / 1024
     )
+}
+
+/// A remark on processes in containers.
+fn container(cgroup: &str) -> String {
+    // Runtimes show the first twelve characters.
+    container_id(cgroup).map_or(String::new(), |id| format!(" (container {})", &id[..12]))
+}
+
+/// What the verifier made of each program, and where it is attached.
+fn programs(weight: &Weight, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nPrograms loaded and attached in {} ms; instructions verified, of 1000000",
+        weight.took.as_millis()
+    )?;
+    for program in &weight.programs {
+        let insns = program
+            .verified_insns
+            .map_or("?".to_owned(), |insns| insns.to_string());
+        let places: Vec<String> = program
+            .attached_to
+            .iter()
+            .map(|(kind, target)| format!("{} {target}", kind.name()))
+            .collect();
+        let places = match places.as_slice() {
+            [] => "iterator tcp".to_owned(),
+            places => places.join(", "),
+        };
+        writeln!(out, "  {insns:>7}  {:<20} {places}", program.program)?;
+    }
+    for hook in &weight.refused {
+        writeln!(out, "  refused  {hook}")?;
+    }
+    writeln!(out, "\nMaps: entries, bytes of an entry")?;
+    for map in &weight.maps {
+        let name = printable(&map.name, FOREIGN_MAX);
+        writeln!(
+            out,
+            "  {:>8} {:>6}  {name}",
+            map.max_entries, map.entry_bytes
+        )?;
+    }
+    Ok(())
+}
+
+/// Those that can be had as they are by name, the others each with what is missing.
+fn verdicts(verdicts: &[Verdict], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\nVerdicts")?;
+    let mut line = String::new();
+    let mut head = "available";
+    for verdict in verdicts
+        .iter()
+        .filter(|verdict| verdict.standing == Standing::Available)
+    {
+        if line.len() + verdict.rule.len() > LINE_MAX {
+            writeln!(out, "  {head:<10}{line}")?;
+            line.clear();
+            head = "";
+        }
+        let blank = if line.is_empty() { "" } else { " " };
+        line.push_str(blank);
+        line.push_str(verdict.rule);
+    }
+    if !line.is_empty() {
+        writeln!(out, "  {head:<10}{line}")?;
+    }
+    // Those that lack the same stand together.
+    let mut rest: Vec<&Verdict> = verdicts.iter().filter(|v| v.why.is_some()).collect();
+    rest.sort_by_key(|verdict| (verdict.standing, verdict.why));
+    for group in rest.chunk_by(|a, b| (a.standing, a.why) == (b.standing, b.why)) {
+        let rules: Vec<&str> = group.iter().map(|verdict| verdict.rule).collect();
+        let rules = if group.len() == verdicts.len() {
+            "all".to_owned()
+        } else {
+            rules.join(" ")
+        };
+        let why = group[0].why.unwrap_or_default();
+        writeln!(out, "  {:<10}{rules}: {why}", group[0].standing.name())?;
+    }
+    Ok(())
 }
 
 fn hooks(features: &Features, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nHooks")?;
-    let mut line = |name: &str, found: Option<bool>, without: &str| match found {
-        Some(true) => writeln!(out, "  found    {name}"),
-        Some(false) => writeln!(out, "  missing  {name}: {without}"),
-        None => writeln!(out, "  unknown  {name}"),
-    };
     for (hook, found) in &features.hooks {
-        line(hook.name, *found, hook.without)?;
+        match found {
+            Found::By { way: 0, .. } => writeln!(out, "  found    {}", hook.name)?,
+            Found::By { places, .. } => {
+                writeln!(out, "  replaced {}: by {places}", hook.name)?;
+            }
+            Found::Nowhere => writeln!(out, "  missing  {}: {}", hook.name, hook.without)?,
+            Found::Unknown => writeln!(out, "  unknown  {}", hook.name)?,
+        }
     }
-    line(
-        "bpf_task_pt_regs (helper)",
-        features.task_pt_regs,
-        "the first bytes of messages, and so the status, cannot be read",
-    )?;
-    line(
-        "tcp (iterator)",
-        features.tcp_iterator,
-        "connections that are open before the start are not known",
-    )?;
+    let registers = match features.registers {
+        Some(Registers::Helper) => "  found    bpf_task_pt_regs (helper)",
+        Some(Registers::Stack { .. }) => {
+            "  replaced bpf_task_pt_regs (helper): by the thread's kernel stack, where it lies"
+        }
+        Some(Registers::Unknown) => {
+            "  missing  bpf_task_pt_regs (helper): the first bytes of messages, and so the status, cannot be read"
+        }
+        None => "  unknown  bpf_task_pt_regs (helper)",
+    };
+    writeln!(out, "{registers}")?;
+    let iterator = match features.tcp_iterator {
+        Some(true) => "  found    tcp (iterator)",
+        Some(false) => {
+            "  missing  tcp (iterator): connections that are open before the start are known from their next use on"
+        }
+        None => "  unknown  tcp (iterator)",
+    };
+    writeln!(out, "{iterator}")?;
     let reasons = match features.reset_reasons.len() {
         0 => "  none     reasons of resets: this kernel does not name why it sends one".to_owned(),
         count => format!("  found    {count} reasons of resets, by name"),
@@ -177,6 +287,27 @@ fn proxy_lines(proxy: &ProxyGroup, own: Option<u64>, out: &mut impl Write) -> io
             "    network    namespace {theirs}, not ours ({ours}): a container; it is traced all the same"
         )?,
         _ => {}
+    }
+    if let Some(cgroup) = proxy.cgroup.as_deref() {
+        let container = container(cgroup);
+        if !container.is_empty() {
+            writeln!(
+                out,
+                "    cgroup     {}{container}",
+                printable(cgroup, FOREIGN_MAX)
+            )?;
+        }
+    }
+    if let Some(tls) = &proxy.tls {
+        let version = tls
+            .version
+            .as_ref()
+            .map_or(String::new(), |v| format!(" {v}"));
+        let place = match &tls.path {
+            Some(path) => printable(&path.to_string_lossy(), FOREIGN_MAX),
+            None => "linked in".to_owned(),
+        };
+        writeln!(out, "    tls        {}{version} ({place})", tls.name)?;
     }
     match &proxy.logging {
         Some(logging) => log_lines(proxy, logging, out),
@@ -264,6 +395,8 @@ Type info    found
 Programs     in this build
 Trial load   the kernel took an empty program
 Lockdown     none
+Cgroup       /user.slice/session-1.scope
+Memory       ring buffer 8192 KiB (--ring-bytes), at most 131072 connections (--max-connections)
 
 Hooks
   found    sock_send_length
@@ -282,6 +415,18 @@ Hooks
   found    tcp (iterator)
   found    1 reasons of resets, by name
 
+Verdicts
+  available client-abort plaintext-to-tls upgrade-refused application-502 protocol-version-mismatch
+            malformed-response conflicting-framing chunk-framing-invalid header-too-large
+            body-longer-than-declared local-fd-exhausted name-resolution-failed queue-timeout
+            no-backend-available local-port-exhausted listen-queue-overflow connect-refused
+            connect-unreachable connect-timeout tls-to-plaintext tls-alert-from-backend
+            tls-verify-failed tls-handshake-timeout tls-peer-closed tls-reset keepalive-race
+            idle-drop-by-middlebox path-reset request-body-rejected fin-before-response
+            rst-before-response informational-only-response partial-header mtu-black-hole packet-loss
+            body-truncated-fin body-truncated-rst response-timeout body-stalled backend-process-exit
+            backend-restart unexplained
+
 Rights
   yes  CAP_BPF              load the kernel programs
   yes  CAP_PERFMON          attach to tracepoints and read kernel memory
@@ -295,6 +440,7 @@ Proxies
   nginx  /usr/sbin/nginx
     processes  10, workers 11 12
     listens    0.0.0.0:80 [::]:80
+    tls        OpenSSL 3.0.17 (/usr/lib/x86_64-linux-gnu/libcrypto.so.3)
     log        /var/log/nginx/access.log, format combined (/etc/nginx/nginx.conf:41)
                its lines name neither the connection nor an id nor the backend: they are tied to failures by time only
     errors     a place that was built in, level error (default)
@@ -304,6 +450,8 @@ Proxies
     processes  20
     listens    on no TCP port
     network    namespace 77, not ours (1): a container; it is traced all the same
+    cgroup     /system.slice/docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope (container 0123456789ab)
+    tls        BoringSSL (linked in)
 "
         );
     }
@@ -324,6 +472,22 @@ Proxies
         assert!(text.contains("not tried, for lack of rights"));
         assert!(text.contains("listens    not visible without rights"));
         assert!(!text.contains("on no TCP port"), "absence is not known");
+    }
+
+    #[test]
+    fn an_older_kernel() {
+        let text = text(&fixture::older_kernel());
+        for line in [
+            "  replaced sock_send_length: by fexit inet_sendmsg, inet6_sendmsg, inet_sendpage\n",
+            "  replaced inet_sk_error_report: by fentry sock_def_error_report\n",
+            "  replaced bpf_task_pt_regs (helper): by the thread's kernel stack",
+            "\nPrograms loaded and attached in 1500 ms; instructions verified, of 1000000\n   179255  send_exit            fexit inet_sendmsg, fexit inet6_sendmsg\n",
+            "\nMaps: entries, bytes of an entry\n    131072    400  CONNS\n",
+            "  inferred  keepalive-race: without the reason of a reset",
+            "  off       path-reset: this kernel gives no reason",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn load(rights: &Rights) -> Option<Result<(), String>> {
     })
 }
 
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

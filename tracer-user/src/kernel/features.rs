@@ -3,91 +3,16 @@
 
 pub mod btf;
 pub mod reset_reasons;
+pub mod sites;
 
-use std::fs;
-use std::path::Path;
+use std::io;
 
-use self::btf::{TypeKind, walk};
+use self::btf::{BtfError, TypeKind};
+use self::sites::Sites;
+use super::hooks::{HOOKS, Hook, describe};
+use super::offsets::{Layout, Registers};
 use super::problem::Problem;
-
-/// Where the kernel shows its type information.
-pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// A place in the kernel that the programs attach to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// The tracepoint's name.
-    pub name: &'static str,
-    /// Is a capture without it useless?
-    pub required: bool,
-    /// What is lost without it.
-    pub without: &'static str,
-}
-
-const fn required(name: &'static str, without: &'static str) -> Hook {
-    Hook {
-        name,
-        required: true,
-        without,
-    }
-}
-
-const fn optional(name: &'static str, without: &'static str) -> Hook {
-    Hook {
-        name,
-        required: false,
-        without,
-    }
-}
-
-/// Every hook of the programs.
-pub const HOOKS: &[Hook] = &[
-    required(
-        "sock_send_length",
-        "requests to backends and responses to clients are not seen (the kernel has it since 6.3)",
-    ),
-    required(
-        "sock_recv_length",
-        "responses of backends and requests of clients are not seen (the kernel has it since 6.3)",
-    ),
-    required(
-        "inet_sock_set_state",
-        "connections are not seen to open and close",
-    ),
-    optional(
-        "tcp_send_reset",
-        "resets that this host sends are not seen, nor their reason",
-    ),
-    optional(
-        "tcp_receive_reset",
-        "a peer's reset is told from other errors only by the error code",
-    ),
-    optional("tcp_retransmit_skb", "retransmissions are not counted"),
-    optional(
-        "tcp_destroy_sock",
-        "ended connections leave the table late, when it is full",
-    ),
-    optional(
-        "inet_sk_error_report",
-        "timeouts and unreachable networks are told only by the error code",
-    ),
-    optional(
-        "sched_process_fork",
-        "workers started during a capture are not traced",
-    ),
-    optional(
-        "sched_process_exec",
-        "a proxy started during a capture is not traced",
-    ),
-    optional(
-        "sched_process_exit",
-        "the end of a proxy's or a local backend's process is not seen",
-    ),
-    optional(
-        "mark_victim",
-        "a process that is killed for want of memory looks like any other that is killed",
-    ),
-];
+use super::types::{BTF_PATH, TypeSource};
 
 /// The kernel's type information, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +25,23 @@ pub enum Btf {
     Unreadable(String),
 }
 
+/// How a hook can be had, as far as looking tells. The loader tries, and goes on to the next way where
+/// the kernel refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// By one of its ways.
+    By {
+        /// Which; 0 is the tracepoint itself.
+        way: usize,
+        /// Its places, in words.
+        places: String,
+    },
+    /// Not at all.
+    Nowhere,
+    /// It cannot be told.
+    Unknown,
+}
+
 /// What the running kernel offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -109,11 +51,13 @@ pub struct Features {
     pub machine: String,
     /// Type information.
     pub btf: Btf,
-    /// Each of [`HOOKS`] and whether it is there; `None` when it cannot be told.
-    pub hooks: Vec<(Hook, Option<bool>)>,
-    /// The helper that gives a thread's saved registers (since 5.15), needed to read the first bytes
-    /// of a message.
-    pub task_pt_regs: Option<bool>,
+    /// Was a file given that describes the types?
+    pub btf_file: bool,
+    /// Each of [`HOOKS`] and how it can be had.
+    pub hooks: Vec<(&'static Hook, Found)>,
+    /// How the programs get at a thread's saved registers, needed to read the first bytes of a message;
+    /// `None` when it cannot be told.
+    pub registers: Option<Registers>,
     /// The iterator over TCP sockets (since 5.8), needed to adopt connections that are open at the
     /// start.
     pub tcp_iterator: Option<bool>,
@@ -122,10 +66,10 @@ pub struct Features {
 }
 
 impl Features {
-    /// Of the running kernel.
-    pub fn probe() -> Self {
+    /// Of the running kernel, whose types `source` describes.
+    pub fn probe(source: &TypeSource) -> Self {
         let uname = rustix::system::uname();
-        let mut features = Self::look(Path::new(BTF_PATH));
+        let mut features = Self::look(source);
         features.release = uname.release().to_string_lossy().into_owned();
         features.machine = uname.machine().to_string_lossy().into_owned();
         if features.reset_reasons.is_empty() {
@@ -136,11 +80,18 @@ impl Features {
         features
     }
 
-    fn look(btf_path: &Path) -> Self {
-        match fs::read(btf_path) {
-            Ok(bytes) => Self::of_btf(&bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::blind(Btf::Absent),
+    fn look(source: &TypeSource) -> Self {
+        let found = match source.read() {
+            Ok(bytes) => Self::of_btf(&bytes, source.is_kernels())
+                .unwrap_or_else(|error| Self::blind(Btf::Unreadable(error.to_string()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && source.is_kernels() => {
+                Self::blind(Btf::Absent)
+            }
             Err(error) => Self::blind(Btf::Unreadable(error.to_string())),
+        };
+        Self {
+            btf_file: !source.is_kernels(),
+            ..found
         }
     }
 
@@ -150,49 +101,50 @@ impl Features {
             release: String::new(),
             machine: String::new(),
             btf,
-            hooks: HOOKS.iter().map(|&hook| (hook, None)).collect(),
-            task_pt_regs: None,
+            btf_file: false,
+            hooks: HOOKS.iter().map(|hook| (hook, Found::Unknown)).collect(),
+            registers: None,
             tcp_iterator: None,
             reset_reasons: Vec::new(),
         }
     }
 
-    fn of_btf(bytes: &[u8]) -> Self {
-        let mut found = vec![false; HOOKS.len()];
-        let (mut task_pt_regs, mut tcp_iterator) = (false, false);
+    fn of_btf(bytes: &[u8], typed: bool) -> Result<Self, BtfError> {
+        let layout = Layout::read(bytes)?;
+        let sites = Sites::of(layout.types(), typed);
+        let mut tcp_iterator = false;
         let mut reasons = Vec::new();
-        let walked = walk(bytes, |ty| match ty.kind {
-            // The kernel defines such a type for every tracepoint (include/trace/bpf_probe.h).
-            TypeKind::Typedef => {
-                if let Some(name) = ty.name.strip_prefix(b"btf_trace_")
-                    && let Some(at) = HOOKS.iter().position(|hook| hook.name.as_bytes() == name)
-                {
-                    found[at] = true;
+        for ty in layout.types() {
+            match ty.kind {
+                TypeKind::Func => tcp_iterator |= ty.name == b"bpf_iter_tcp",
+                TypeKind::Enum if ty.name == reset_reasons::ENUM => {
+                    reasons = reset_reasons::from_constants(ty.constants());
                 }
+                TypeKind::Typedef | TypeKind::Enum | TypeKind::Other => {}
             }
-            TypeKind::Func => {
-                task_pt_regs |= ty.name == b"bpf_task_pt_regs";
-                tcp_iterator |= ty.name == b"bpf_iter_tcp";
-            }
-            TypeKind::Enum if ty.name == reset_reasons::ENUM => {
-                reasons = reset_reasons::from_constants(ty.constants());
-            }
-            TypeKind::Enum | TypeKind::Other => {}
-        });
-        if let Err(error) = walked {
-            return Self::blind(Btf::Unreadable(error.to_string()));
         }
-        Self {
+        Ok(Self {
             hooks: HOOKS
                 .iter()
-                .zip(found)
-                .map(|(&hook, found)| (hook, Some(found)))
+                .map(|hook| (hook, found(&sites, hook)))
                 .collect(),
-            task_pt_regs: Some(task_pt_regs),
-            tcp_iterator: Some(tcp_iterator),
+            registers: Some(Registers::of(&layout, typed)),
+            tcp_iterator: Some(tcp_iterator && typed),
             reset_reasons: reasons,
             ..Self::blind(Btf::Present)
-        }
+        })
+    }
+
+    /// Is the hook there, or something in its place? `None` when it cannot be told.
+    pub fn has(&self, name: &str) -> Option<bool> {
+        self.hooks
+            .iter()
+            .find(|(hook, _)| hook.name == name)
+            .and_then(|(_, found)| match found {
+                Found::By { .. } => Some(true),
+                Found::Nowhere => Some(false),
+                Found::Unknown => None,
+            })
     }
 
     /// What is missing, the worst first.
@@ -204,7 +156,13 @@ impl Features {
                     format!(
                         "this kernel has no type information ({BTF_PATH}): where its structures keep what we read is unknown, and it is never guessed"
                     ),
-                    "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distribution kernels are)",
+                    "give a BTF file of this very kernel build with --btf FILE (BTFHub has them for distributions, pahole -J makes one from the kernel's debug information), or use a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distribution kernels are)",
+                )];
+            }
+            Btf::Unreadable(why) if self.btf_file => {
+                return vec![Problem::blocks(
+                    format!("the file of --btf cannot be used: {why}"),
+                    "give the bare type information of this very kernel build, unpacked (BTFHub's files are packed with xz)",
                 )];
             }
             Btf::Unreadable(why) => {
@@ -217,10 +175,19 @@ impl Features {
         let mut problems: Vec<Problem> = self
             .hooks
             .iter()
-            .filter(|(_, found)| *found == Some(false))
+            .filter(|(_, found)| *found == Found::Nowhere)
             .map(|(hook, _)| {
-                let what = format!("no tracepoint {}: {}", hook.name, hook.without);
-                let remedy = "use a newer kernel";
+                let nothing = if hook.ways.len() > 1 {
+                    ", and nothing that can stand in for it"
+                } else {
+                    ""
+                };
+                let what = format!("no tracepoint {}{nothing}: {}", hook.name, hook.without);
+                let remedy = if hook.ways.len() > 1 {
+                    "use a newer kernel, or one built with CONFIG_KPROBES=y"
+                } else {
+                    "use a newer kernel"
+                };
                 if hook.required {
                     Problem::blocks(what, remedy)
                 } else {
@@ -228,20 +195,31 @@ impl Features {
                 }
             })
             .collect();
-        if self.task_pt_regs == Some(false) {
+        if self.registers == Some(Registers::Unknown) {
             problems.push(Problem::limits(
-                "no helper bpf_task_pt_regs: the first bytes of requests and responses cannot be read, so no status is known",
+                "a thread's saved registers cannot be found (no helper bpf_task_pt_regs): the first bytes of requests and responses cannot be read, so no status is known",
                 "use kernel 5.15 or newer",
             ));
         }
         if self.tcp_iterator == Some(false) {
             problems.push(Problem::limits(
-                "no iterator over TCP sockets: connections that are open before the start are not known",
+                "no iterator over TCP sockets: connections that are open before the start are known from their next use on",
                 "use a newer kernel, or give the capture some time to see new connections",
             ));
         }
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         problems
+    }
+}
+
+/// The best way to have a hook.
+fn found(sites: &Sites, hook: &Hook) -> Found {
+    match sites.ways(hook).next() {
+        Some((way, sites)) => Found::By {
+            way,
+            places: describe(sites),
+        },
+        None => Found::Nowhere,
     }
 }
 
@@ -263,11 +241,12 @@ mod tests {
     fn features(without: &[&str], functions: &[&str]) -> Features {
         let typedefs = typedefs(without);
         let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
-        Features::of_btf(&btf::fake::btf(
+        let bytes = btf::fake::btf(
             &typedefs,
             functions,
             ("sk_rst_reason", &[("SK_RST_REASON_NO_SOCKET", 1)]),
-        ))
+        );
+        Features::of_btf(&bytes, true).unwrap()
     }
 
     #[test]
@@ -292,7 +271,7 @@ mod tests {
                 Severity::Limits,
                 "retransmissions",
             ),
-            (&[], &["bpf_iter_tcp"], Severity::Limits, "bpf_task_pt_regs"),
+            (&[], &["bpf_iter_tcp"], Severity::Limits, "registers"),
             (&[], &["bpf_task_pt_regs"], Severity::Limits, "iterator"),
         ];
         for (without, functions, severity, word) in table {
@@ -312,34 +291,36 @@ mod tests {
 
     #[test]
     fn no_type_information_is_said_and_nothing_is_guessed() {
-        let absent = Features::look(Path::new("/nonexistent/btf"));
-        assert_eq!(absent.btf, Btf::Absent);
-        assert!(absent.hooks.iter().all(|(_, found)| found.is_none()));
-        let garbage = Features::of_btf(b"garbage");
+        let absent = Features::blind(Btf::Absent);
+        let garbage = TypeSource::File(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into());
+        let garbage = Features::look(&garbage);
         assert!(matches!(garbage.btf, Btf::Unreadable(_)));
-        for features in [absent, garbage] {
+        let missing = Features::look(&TypeSource::File("/nonexistent/btf".into()));
+        assert!(matches!(missing.btf, Btf::Unreadable(_)));
+        for (features, word) in [(absent, "--btf"), (garbage, "unpacked"), (missing, "build")] {
+            assert!(
+                features
+                    .hooks
+                    .iter()
+                    .all(|(_, found)| *found == Found::Unknown)
+            );
             let problems = features.problems();
             assert_eq!(problems.len(), 1);
             assert_eq!(problems[0].severity, Severity::Blocks);
+            assert!(problems[0].remedy.contains(word), "{problems:?}");
         }
     }
 
     #[test]
     fn the_running_kernel_answers_quickly() {
         let before = std::time::Instant::now();
-        let features = Features::probe();
+        let features = Features::probe(&TypeSource::Kernel);
         assert!(!features.release.is_empty());
         // Five megabytes of type information; unoptimised builds on loaded machines have their time.
         assert!(before.elapsed() < std::time::Duration::from_secs(2));
         if features.btf == Btf::Present {
             // In every kernel that has type information (5.2) and tracepoints.
-            assert!(
-                features
-                    .hooks
-                    .iter()
-                    .any(|(hook, found)| hook.name == "inet_sock_set_state"
-                        && *found == Some(true))
-            );
+            assert_eq!(features.has("inet_sock_set_state"), Some(true));
         }
     }
 }

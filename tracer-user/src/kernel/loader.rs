@@ -6,8 +6,8 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{Iter, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya::programs::{Iter, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
@@ -17,12 +17,18 @@ use tracer_ebpf::{
     loss,
 };
 
-use super::features::HOOKS;
-use super::offsets::{OffsetsError, offsets};
+use super::attach::{Attached, ITERATED, Loaded, Programs};
+use super::features::sites::Sites;
+use super::hooks::HOOKS;
+use super::offsets::{Layout, OffsetsError, offsets};
+use super::types::TypeSource;
 use crate::event::{BackendSnapshot, HostRole, Losses, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
+
+/// The program that walks the sockets which are open at the start.
+const ITERATOR: &str = "adopt_open";
 
 const LOSS_NAMES: [&str; loss::COUNT as usize] = [
     "unused",
@@ -51,6 +57,10 @@ pub struct Settings {
     pub ring_bytes: Option<u32>,
     /// Connections that can be tracked at once.
     pub max_connections: Option<u32>,
+    /// Where the kernel's types are described.
+    pub types: TypeSource,
+    /// Is [`Tracer::loaded`] to be asked? Then a program that is refused is refused with few words.
+    pub verifier_figures: bool,
 }
 
 /// Why the programs could not be started.
@@ -63,10 +73,10 @@ pub enum LoadError {
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
     /// BTF file not readable.
-    #[error("cannot read the kernel's type information ({path}): {error}")]
+    #[error("cannot read the kernel's type information ({}): {error}", path.display())]
     Btf {
         /// Path.
-        path: &'static str,
+        path: std::path::PathBuf,
         /// Why.
         error: io::Error,
     },
@@ -81,6 +91,9 @@ pub enum LoadError {
         /// Why.
         error: ProgramError,
     },
+    /// A hook that a capture cannot do without is not there, nor anything in its place.
+    #[error("this kernel has no tracepoint {0}, and nothing that can stand in for it")]
+    NoHook(&'static str),
     /// A map is missing or has another type than the programs' source says.
     #[error("map {name}: {error}")]
     Map {
@@ -126,6 +139,8 @@ pub struct InUse {
 /// The running programs. Dropping it detaches everything: nothing is pinned.
 pub struct Tracer {
     ebpf: Ebpf,
+    sites: Sites,
+    programs: Programs,
     processes: HashMap<MapData, u32, u32>,
     listen_ports: Array<MapData, u64>,
     backend_ports: Array<MapData, u64>,
@@ -145,9 +160,16 @@ impl Tracer {
         if OBJECT.is_empty() {
             return Err(LoadError::NoPrograms(env!("WHY502_BPF_STATE")));
         }
-        let path = super::features::BTF_PATH;
-        let btf_bytes = std::fs::read(path).map_err(|error| LoadError::Btf { path, error })?;
-        let offsets = Plain(offsets(&btf_bytes)?);
+        let types = &settings.types;
+        let btf = types.read().map_err(|error| LoadError::Btf {
+            path: types.path().to_owned(),
+            error,
+        })?;
+        let typed = types.is_kernels();
+        let layout = Layout::read(&btf).map_err(OffsetsError::from)?;
+        let offsets = Plain(offsets(&layout, typed)?);
+        let sites = Sites::of(layout.types(), typed);
+        drop(layout);
         let config = Plain(config(settings));
         // Levels of aya-log count up from error; 0 is none.
         let log_level = if settings.verbose {
@@ -162,6 +184,9 @@ impl Tracer {
             .override_global("OFFSETS", &offsets, true)
             .override_global("CONFIG", &config, true)
             .override_global(aya_log::LEVEL, &log_level, true);
+        if settings.verifier_figures {
+            loader.verifier_log_level(VerifierLogLevel::STATS);
+        }
         if let Some(bytes) = settings.ring_bytes {
             loader.map_max_entries("RECORDS", bytes);
         }
@@ -181,36 +206,51 @@ impl Tracer {
             losses: take(&mut ebpf, "LOSSES")?,
             ring: Some(take(&mut ebpf, "RECORDS")?),
             missing: Vec::new(),
+            sites,
+            programs: Programs::default(),
             ebpf,
         })
     }
 
-    /// Attaches to the hooks that this kernel has. A program bears the name of its tracepoint.
+    /// Attaches to the hooks that this kernel has, each in the first way that it takes.
     pub fn attach(&mut self) -> Result<(), LoadError> {
         for hook in HOOKS {
-            match self.attach_one(hook.name) {
-                Err(LoadError::Program {
-                    error: ProgramError::SyscallError(_),
-                    ..
-                }) if !hook.required => self.missing.push(hook.name),
-                result => result?,
+            let mut refusal = None;
+            let mut done = false;
+            for (_, sites) in self.sites.ways(hook) {
+                match self.programs.attach(&mut self.ebpf, hook, &sites) {
+                    Ok(()) => {
+                        done = true;
+                        break;
+                    }
+                    // The first way is the one that most is known of.
+                    Err(error) => refusal = refusal.or(Some(error)),
+                }
+            }
+            match refusal {
+                _ if done => {}
+                // A program that is refused as such is a fault of ours, a place that is not one of the
+                // kernel's.
+                Some(error) if hook.required || !is_of_the_place(&error) => return Err(error),
+                None if hook.required => return Err(LoadError::NoHook(hook.name)),
+                _ => self.missing.push(hook.name),
             }
         }
         Ok(())
     }
 
-    fn attach_one(&mut self, name: &'static str) -> Result<(), LoadError> {
-        let program: &mut RawTracePoint = self
-            .ebpf
-            .program_mut(name)
-            .ok_or(LoadError::Missing(name))?
-            .try_into()
-            .map_err(|error| LoadError::Program { name, error })?;
-        program
-            .load()
-            .and_then(|()| program.attach(name))
-            .map(drop)
-            .map_err(|error| LoadError::Program { name, error })
+    /// What is attached, and where.
+    pub fn attached(&self) -> &[Attached] {
+        self.programs.attached()
+    }
+
+    /// Every program that was loaded, and what the verifier made of it. Asks the verifier once more
+    /// where the kernel does not keep its figures, and loads the iterator.
+    pub fn loaded(&mut self) -> Result<Vec<Loaded>, LoadError> {
+        if self.sites.has_types() {
+            self.load_iterator()?;
+        }
+        self.programs.loaded(&mut self.ebpf)
     }
 
     /// Optional hooks that this kernel does not have.
@@ -297,22 +337,18 @@ impl Tracer {
     /// Puts the connections that processes hold already into the table. `sockets`: inode number and
     /// process; `namespaces`: a file of each network namespace they are in.
     pub fn adopt(&mut self, sockets: &[(u64, u32)], namespaces: &[File]) -> Result<(), LoadError> {
-        const NAME: &str = "adopt_open";
         for (inode, pid) in sockets {
             // A full table is no reason to fail: what is not adopted now is adopted at first use.
             let _ = self.adopt_inodes.insert(inode, pid, 0);
         }
-        let program_error = |error| LoadError::Program { name: NAME, error };
-        let program: &mut Iter = self
-            .ebpf
-            .program_mut(NAME)
-            .ok_or(LoadError::Missing(NAME))?
-            .try_into()
-            .map_err(program_error)?;
-        if program.fd().is_err() {
-            let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
-            program.load("tcp", &btf).map_err(program_error)?;
+        let program_error = |error| LoadError::Program {
+            name: ITERATOR,
+            error,
+        };
+        if !self.sites.has_types() {
+            return Ok(());
         }
+        let program = self.load_iterator()?;
         for namespace in namespaces {
             // The iterator walks the namespace of the thread that opens it.
             std::thread::scope(|scope| {
@@ -324,6 +360,24 @@ impl Tracer {
             .map_err(program_error)?;
         }
         Ok(())
+    }
+
+    fn load_iterator(&mut self) -> Result<&mut Iter, LoadError> {
+        let program_error = |error| LoadError::Program {
+            name: ITERATOR,
+            error,
+        };
+        let program: &mut Iter = self
+            .ebpf
+            .program_mut(ITERATOR)
+            .ok_or(LoadError::Missing(ITERATOR))?
+            .try_into()
+            .map_err(program_error)?;
+        if program.fd().is_err() {
+            let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
+            program.load(ITERATED, &btf).map_err(program_error)?;
+        }
+        Ok(program)
     }
 
     /// May this thread still look into the maps? Older kernels ask for a right at every call, newer ones
@@ -340,17 +394,6 @@ impl Tracer {
     /// For aya-log.
     pub fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
-    }
-
-    /// Instructions that the verifier went through for each loaded program, by name.
-    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let count = program.info().ok()?.verified_instruction_count()?;
-                Some((name.to_owned(), count))
-            })
-            .collect()
     }
 
     /// Counters and latencies of every upstream address, by address.
@@ -395,6 +438,17 @@ impl Tracer {
             })
             .collect()
     }
+}
+
+/// Was the place refused, and not the program?
+fn is_of_the_place(error: &LoadError) -> bool {
+    !matches!(
+        error,
+        LoadError::Program {
+            error: ProgramError::LoadError { .. },
+            ..
+        }
+    )
 }
 
 /// Before 5.11 BPF memory counts against this limit. Failing is no error: newer kernels do not ask,

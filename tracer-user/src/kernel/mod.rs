@@ -1,8 +1,11 @@
 //! Loads and attaches the kernel programs.
 
+pub mod attach;
 pub mod features;
+pub mod hooks;
 pub mod loader;
 pub mod offsets;
 pub mod preflight;
 pub mod problem;
 pub mod rights;
+pub mod types;

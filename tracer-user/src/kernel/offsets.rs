@@ -4,12 +4,13 @@
 use thiserror::Error;
 use tracer_ebpf::{ABSENT, Offsets};
 
-use super::features::btf::{BtfError, KIND_STRUCT, KIND_UNION, Member, Type, walk};
+use super::features::btf::{
+    BtfError, KIND_FUNC_PROTO, KIND_STRUCT, KIND_UNION, Member, Type, TypeKind, walk,
+};
 
 /// Kinds that only name or qualify another type: TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG.
 const MODIFIERS: [u32; 5] = [8, 9, 10, 11, 18];
 const KIND_PTR: u32 = 2;
-const KIND_FUNC_PROTO: u32 = 13;
 /// Anonymous structures inside each other; the kernel has two or three.
 const MAX_DEPTH: u32 = 8;
 
@@ -30,15 +31,21 @@ pub enum OffsetsError {
 }
 
 /// All types of a BTF file, by id.
-struct Layout<'a> {
+pub struct Layout<'a> {
     types: Vec<Type<'a>>,
 }
 
 impl<'a> Layout<'a> {
-    fn read(btf: &'a [u8]) -> Result<Self, BtfError> {
+    /// From the bytes of the file.
+    pub fn read(btf: &'a [u8]) -> Result<Self, BtfError> {
         let mut types = Vec::new();
         walk(btf, |ty| types.push(ty))?;
         Ok(Self { types })
+    }
+
+    /// In the order of the file; ids begin with 1.
+    pub fn types(&self) -> &[Type<'a>] {
+        &self.types
     }
 
     /// Type ids begin with 1; 0 is `void`.
@@ -62,6 +69,12 @@ impl<'a> Layout<'a> {
         self.types
             .iter()
             .find(|ty| ty.raw_kind == KIND_STRUCT && ty.name == name.as_bytes())
+    }
+
+    fn has_function(&self, name: &str) -> bool {
+        self.types
+            .iter()
+            .any(|ty| ty.kind == TypeKind::Func && ty.name == name.as_bytes())
     }
 
     /// Byte offset of `path` (`a.b.c`) in a structure; anonymous members are looked through.
@@ -113,9 +126,73 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// Finds the offsets in the bytes of a BTF file.
-pub fn offsets(btf: &[u8]) -> Result<Offsets, OffsetsError> {
-    let layout = Layout::read(btf)?;
+/// How the programs get at a thread's saved registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registers {
+    /// By the helper `bpf_task_pt_regs`.
+    Helper,
+    /// From the thread's kernel stack.
+    Stack {
+        /// Offset of `stack` in `struct task_struct`.
+        task_stack: u32,
+        /// Offset of the registers in the stack.
+        at: u32,
+    },
+    /// Not at all.
+    Unknown,
+}
+
+impl Registers {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Helper => "helper",
+            Self::Stack { .. } => "stack",
+            Self::Unknown => "none",
+        }
+    }
+
+    /// `typed`: the kernel knows its types itself, which the helper needs.
+    pub fn of(layout: &Layout<'_>, typed: bool) -> Self {
+        if typed && layout.has_function("bpf_task_pt_regs") {
+            return Self::Helper;
+        }
+        match (
+            layout.offset("task_struct", "stack"),
+            layout.structure("pt_regs"),
+            stack_size(),
+        ) {
+            (Some(task_stack), Some(regs), Some(size)) => {
+                // CONFIG_X86_FRED puts as many bytes above the registers:
+                // <https://github.com/torvalds/linux/blob/v6.18/arch/x86/include/asm/thread_info.h>,
+                // `TOP_OF_KERNEL_STACK_PADDING`.
+                let padding = layout.structure("fred_info").map_or(0, |_| 16);
+                Self::Stack {
+                    task_stack,
+                    at: size - padding - regs.size_or_type,
+                }
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Bytes of a thread's kernel stack, which no type tells: 16 KiB, and a page where pages are larger.
+/// <https://github.com/torvalds/linux/blob/v5.10/arch/x86/include/asm/page_64_types.h>,
+/// <https://github.com/torvalds/linux/blob/v5.10/arch/arm64/include/asm/memory.h>.
+/// A kernel built for debugging has larger ones; the programs check what they read there.
+fn stack_size() -> Option<u32> {
+    cfg!(any(target_arch = "x86_64", target_arch = "aarch64"))
+        .then(|| (rustix::param::page_size() as u32).max(16 << 10))
+}
+
+/// Finds the offsets. `typed`: the kernel knows its types itself.
+pub fn offsets(layout: &Layout<'_>, typed: bool) -> Result<Offsets, OffsetsError> {
+    let (pt_regs_helper, task_stack, stack_pt_regs) = match Registers::of(layout, typed) {
+        Registers::Helper => (0, ABSENT, ABSENT),
+        Registers::Stack { task_stack, at } => (ABSENT, task_stack, at),
+        Registers::Unknown => (ABSENT, ABSENT, ABSENT),
+    };
     let need = |structure: &'static str, member: &'static str| {
         layout
             .offset(structure, member)
@@ -170,6 +247,10 @@ pub fn offsets(btf: &[u8]) -> Result<Offsets, OffsetsError> {
         task_exit_code: may("task_struct", "exit_code"),
         task_signal: may("task_struct", "signal"),
         signal_live: may("signal_struct", "live"),
+        socket_sk: may("socket", "sk"),
+        task_stack,
+        stack_pt_regs,
+        pt_regs_helper,
         oom_task_arg: match layout.tracepoint_args("mark_victim") {
             Some(args) if args >= 2 => 0,
             _ => ABSENT,
@@ -192,7 +273,7 @@ mod tests {
             eprintln!("SKIPPED: this kernel shows no BTF");
             return;
         };
-        let found = offsets(&btf).unwrap();
+        let found = offsets(&Layout::read(&btf).unwrap(), true).unwrap();
         // struct sock_common begins with the address pair (include/net/sock.h).
         assert_eq!(found.sock_skc_daddr, 0);
         assert_eq!(found.sock_skc_rcv_saddr, 4);
@@ -201,10 +282,31 @@ mod tests {
         assert_eq!(found.sock_skc_family, 16);
         assert!(found.tcp_snd_una > found.sock_sk_err);
         assert_ne!(found.tcp_bytes_received, ABSENT);
+        assert_ne!(found.socket_sk, ABSENT);
+    }
+
+    #[test]
+    fn registers_are_found_in_one_way_at_most() {
+        let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            eprintln!("SKIPPED: this kernel shows no BTF");
+            return;
+        };
+        let layout = Layout::read(&btf).unwrap();
+        let helper = offsets(&layout, true).unwrap();
+        if helper.pt_regs_helper == 0 {
+            assert_eq!((helper.task_stack, helper.stack_pt_regs), (ABSENT, ABSENT));
+        }
+        // As if the kernel did not know its types.
+        let stack = offsets(&layout, false).unwrap();
+        assert_eq!(stack.pt_regs_helper, ABSENT);
+        if stack_size().is_some() {
+            assert_ne!(stack.task_stack, ABSENT);
+            assert!(stack.stack_pt_regs < stack_size().unwrap());
+        }
     }
 
     #[test]
     fn garbage_is_refused() {
-        assert!(matches!(offsets(b"not btf"), Err(OffsetsError::Btf(_))));
+        assert!(Layout::read(b"not btf").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::features::Features;
 use super::problem::{Problem, Severity};
 use super::rights::Rights;
+use super::types::TypeSource;
 
 /// Are the kernel programs in this binary?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +38,12 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Of this machine, now. Loads nothing.
-    pub fn look() -> Self {
+    /// Of this machine, now, whose kernel's types `source` describes. Loads nothing.
+    pub fn look(source: &TypeSource) -> Self {
         Self {
             programs: Programs::of_this_build(),
             rights: Rights::read(),
-            features: Features::probe(),
+            features: Features::probe(source),
         }
     }
 
@@ -99,7 +100,7 @@ mod tests {
     fn a_build_without_programs_says_how_to_get_them() {
         let preflight = Preflight {
             programs: Programs::LeftOut("no compiler for BPF".into()),
-            ..Preflight::look()
+            ..Preflight::look(&TypeSource::Kernel)
         };
         let Err(Blocked(problems)) = preflight.check() else {
             panic!("a capture without programs");

@@ -1,6 +1,7 @@
 //! One file per kernel hook.
 
 mod adopt;
+mod call;
 mod destroy;
 mod error_report;
 mod process;

@@ -1,10 +1,20 @@
-//! `sock:sock_recv_length`: a receive returned, in the thread that owns the socket (≥ 6.3).
+//! A receive returned, in the thread that owns the socket.
+//!
+//! `sock:sock_recv_length` (≥ 6.3) tells of it:
 //! <https://github.com/torvalds/linux/blob/v6.18/net/socket.c>, `call_trace_sock_recv_length`.
+//! Before, the functions that the socket layer calls for IPv4 and IPv6 do:
+//! <https://github.com/torvalds/linux/blob/v6.1/net/ipv4/af_inet.c>, `inet_recvmsg`. What `splice` takes
+//! out of a socket passes neither.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
+    macros::{fexit, kprobe, kretprobe, raw_tracepoint},
+    programs::{FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
+};
 use tracer_ebpf::ConnState;
 
-use crate::programs::{conn, dns, emit, exchange, link};
+use super::call;
+use crate::programs::{conn, dns, emit, exchange, link, sock};
 
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = 4;
@@ -14,18 +24,44 @@ const ERESTARTSYS: i32 = 512;
 
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
-    let ret: i32 = ctx.arg(1);
+    received(ctx.arg(1), || ctx.arg(2), || ctx.arg(0))
+}
+
+/// `inet_recvmsg(sock, msg, size, flags)` and `inet6_recvmsg`, which look alike; the result is behind
+/// the arguments.
+#[fexit]
+fn recv_exit(ctx: FExitContext) -> i32 {
+    received(ctx.arg(4), || ctx.arg(3), || sock::of_socket(ctx.arg(0)))
+}
+
+/// Either of the two.
+#[kprobe]
+fn recv_enter(ctx: ProbeContext) -> i32 {
+    call::enter(ctx.arg(0), ctx.arg(3).unwrap_or(0));
+    0
+}
+
+#[kretprobe]
+fn recv_return(ctx: RetProbeContext) -> i32 {
+    match call::leave() {
+        Some(call) => received(ctx.ret(), || call.flags, || sock::of_socket(call.socket)),
+        None => 0,
+    }
+}
+
+/// The handler of them all.
+#[inline(always)]
+fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> i32 {
     if ret == -EAGAIN {
         return 0;
     }
     let Some(pid_tgid) = conn::traced_thread() else {
         return 0;
     };
-    let flags: i32 = ctx.arg(2);
-    if flags & MSG_PEEK != 0 {
+    if flags() & MSG_PEEK != 0 {
         return 0;
     }
-    let sk: u64 = ctx.arg(0);
+    let sk = sk();
     if ret > 0 {
         // SAFETY: no arguments.
         let found = conn::get(sk).or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));

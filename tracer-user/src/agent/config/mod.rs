@@ -11,9 +11,12 @@ use std::path::PathBuf;
 
 pub use place::{Problem, Problems};
 
-use crate::capture::options::{CaptureOptions, Exports, FailOn, LogOption};
+use crate::capture::options::{
+    CaptureOptions, Exports, FailOn, LogOption, MAX_CONNECTIONS, RING_BYTES,
+};
 use crate::case::Outcome;
 use crate::event::HostRole;
+use crate::kernel::types::TypeSource;
 use crate::report::Format;
 
 /// Everything that can be configured.
@@ -58,6 +61,8 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Connections that can be open at once.
     pub max_connections: u32,
+    /// Where the kernel's types are described.
+    pub types: TypeSource,
 }
 
 /// Where a host stands, and whether backends on it are looked at.
@@ -231,8 +236,9 @@ impl Default for Capture {
             outcomes: Outcome::ALL.to_vec(),
             snaplen: 512,
             sample_every: 0,
-            ring_bytes: 8 << 20,
-            max_connections: 131_072,
+            ring_bytes: RING_BYTES,
+            max_connections: MAX_CONNECTIONS,
+            types: TypeSource::Kernel,
         }
     }
 }
@@ -309,6 +315,7 @@ impl Config {
             command: Vec::new(),
             ring_bytes: capture.ring_bytes,
             max_connections: capture.max_connections,
+            types: capture.types.clone(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::capture::options::LogOption;
 use crate::case::Outcome;
 use crate::cli::values;
+use crate::kernel::types::TypeSource;
 use crate::logs::Format;
 
 const KIB: u64 = 1 << 10;
@@ -114,6 +115,9 @@ fn capture(mut section: Section<'_, '_>, default: Capture) -> Capture {
             section.integer("max_connections", 1..=4_194_304, "connections"),
             default.max_connections,
         ),
+        types: section
+            .parsed("btf", absolute)
+            .map_or(default.types, TypeSource::File),
     };
     section.done();
     capture

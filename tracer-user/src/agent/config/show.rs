@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::path::Path;
 
 use super::{Compression, Config, LogForm, Receiver, Role};
+use crate::kernel::types::TypeSource;
 
 pub(super) fn show(config: &Config) -> String {
     let mut text = String::new();
@@ -43,6 +44,9 @@ pub(super) fn show(config: &Config) -> String {
     line(out, "sample", quoted(&sample));
     line(out, "ring_bytes", capture.ring_bytes);
     line(out, "max_connections", capture.max_connections);
+    if let TypeSource::File(file) = &capture.types {
+        line(out, "btf", path(file));
+    }
     for log in &config.logs {
         section(out, "[[log]]");
         line(out, "path", path(&log.path));

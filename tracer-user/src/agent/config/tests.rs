@@ -33,6 +33,10 @@ fn the_shipped_file_is_the_defaults() {
             zipkin: Some(receiver(9411, "zipkin")),
             ndjson: Some(NdjsonFile::new("/var/log/why502/cases.ndjson")),
         },
+        capture: Capture {
+            types: TypeSource::File("/etc/why502/kernel.btf".into()),
+            ..Capture::default()
+        },
         ..Config::default()
     };
     assert_eq!(all, expected);

@@ -117,7 +117,11 @@ fn proof(attempt: &AttemptFacts) -> Option<Fact> {
     }
     let at_end = attempt.at_peer_end();
     if let Some(fin) = x.times.fin_received {
+        // The request's time is that at which its send returned, and a backend on this host may have
+        // read it by then; sequence numbers tell the order.
+        let sent_before = at_end.as_ref().is_some_and(|at_end| at_end.written > 0);
         if let Some(early) = start
+            .filter(|_| !sent_before)
             .and_then(|start| start.checked_sub(fin))
             .filter(|ns| *ns > 0)
         {
@@ -277,6 +281,18 @@ mod tests {
             .reset(1)
             .reason("TCP_STATE");
         expect(502, aborted.closed(1), reset);
+    }
+
+    #[test]
+    fn a_backend_on_this_host_may_be_done_before_the_send_returns() {
+        let fin = ("fin-before-response", EndedBy::Backend, How::Fin);
+        let attempt = AttemptBuilder::reused(5000).fin(-1).with(|x| {
+            // All of the request was written and acknowledged when the FIN came.
+            x.request_start_seq = 1000;
+            let end = 1000 + x.request_bytes as u32;
+            (x.snd_una_at_end, x.write_seq_at_end) = (end, end);
+        });
+        expect(502, attempt.closed(1), fin);
     }
 
     #[test]

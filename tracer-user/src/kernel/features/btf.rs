@@ -14,6 +14,8 @@ pub const KIND_STRUCT: u32 = 4;
 /// `BTF_KIND_UNION`.
 pub const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+/// `BTF_KIND_FUNC_PROTO`.
+pub const KIND_FUNC_PROTO: u32 = 13;
 
 /// The bytes are not BTF, or of a kind that is not known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -104,6 +106,18 @@ impl<'a> Type<'a> {
         })
     }
 
+    /// Names of the parameters of a function's prototype; none for any other type.
+    pub fn parameters(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let parameters = match self.raw_kind {
+            KIND_FUNC_PROTO => self.members,
+            _ => &[],
+        };
+        let strings = self.strings;
+        parameters
+            .chunks_exact(8)
+            .map(move |mut parameter| string(strings, parameter.get_u32_ne()))
+    }
+
     /// Name and value of every constant of an enum; empty for any other type.
     pub fn constants(&self) -> Vec<(&'a [u8], u32)> {
         if self.kind != TypeKind::Enum {
@@ -180,7 +194,7 @@ fn members_len(kind: u32, vlen: usize) -> Option<usize> {
         // STRUCT, UNION, DATASEC, ENUM64
         4 | 5 | 15 | 19 => vlen * 12,
         // ENUM, FUNC_PROTO
-        KIND_ENUM | 13 => vlen * 8,
+        KIND_ENUM | KIND_FUNC_PROTO => vlen * 8,
         _ => return None,
     })
 }

@@ -122,7 +122,7 @@ mod tests {
             eprintln!("skipped: not root, or no tracefs in this kernel");
             return;
         };
-        let from_btf = super::super::Features::probe().reset_reasons;
+        let from_btf = super::super::Features::probe(&Default::default()).reset_reasons;
         let from_tracefs = parse_format(&text);
         if !from_btf.is_empty() && !from_tracefs.is_empty() {
             assert_eq!(from_btf, from_tracefs);
