@@ -14,12 +14,17 @@ pub const SLOWNESS: &str = "WHY502_SLOW";
 
 /// A time to wait on real hardware, made longer for the machine that this is.
 pub fn patient(patience: Duration) -> Duration {
+    patience * slowness()
+}
+
+/// How many times slower than real hardware this machine is said to be, at least 1.
+pub fn slowness() -> u32 {
     let named = std::env::var(SLOWNESS).ok();
-    patience * slowness(named.as_deref())
+    factor(named.as_deref())
 }
 
 /// What the variable says; 1 for what makes no sense.
-fn slowness(named: Option<&str>) -> u32 {
+fn factor(named: Option<&str>) -> u32 {
     let factor = named.and_then(|text| text.parse().ok());
     factor.map_or(1, |factor: u32| factor.clamp(1, 100))
 }
@@ -191,7 +196,7 @@ mod tests {
             (Some(""), 1),
             (Some("2.5"), 1),
         ] {
-            assert_eq!(slowness(named), expected, "{named:?}");
+            assert_eq!(factor(named), expected, "{named:?}");
         }
     }
 

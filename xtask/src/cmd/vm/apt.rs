@@ -71,6 +71,17 @@ impl Apt {
         })
     }
 
+    /// The same with other sources and more configuration.
+    #[cfg(test)]
+    pub(super) fn with(top: &Path, sources: &str, more: &str) -> Result<Self> {
+        let apt = Self::new(top, "test", false)?;
+        fs::write(apt.directory.join("sources.list"), sources)?;
+        let configuration = apt.directory.join("apt.conf");
+        let text = fs::read_to_string(&configuration)? + more;
+        fs::write(configuration, text)?;
+        Ok(apt)
+    }
+
     /// Fetches the index if what is there is old. `false`: it could not, and an older one is there.
     pub(super) fn update(&self) -> Result<bool> {
         let stamp = self.directory.join("updated");
@@ -382,6 +393,24 @@ mod tests {
             let [debian, security] = expected.map(str::to_owned);
             assert_eq!(mirrors(text), Mirrors { debian, security }, "{text}");
         }
+    }
+
+    #[test]
+    fn without_a_network_it_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing listens on port 1.
+        let nowhere = "Acquire::Retries \"0\";\nAcquire::http::Proxy \"http://127.0.0.1:1\";\n";
+        let sources = "deb http://deb.example/debian test main\n";
+        // Not every machine has Debian's tools.
+        let Ok(apt) = Apt::with(dir.path(), sources, nowhere) else {
+            return;
+        };
+        let error = apt.update().unwrap_err().to_string();
+        assert!(error.contains("the mirror cannot be reached"), "{error}");
+        // With an index of before it goes on.
+        let stamp = fs::File::create(apt.directory.join("updated")).unwrap();
+        stamp.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(!apt.update().unwrap());
     }
 
     #[test]

@@ -261,4 +261,52 @@ mod tests {
             assert!(error.to_string().contains("cannot unpack"), "{error}");
         }
     }
+
+    /// An archive in a directory, with that package.
+    fn repository(dir: &Path, deb: &Path) {
+        let size = fs::metadata(deb).unwrap().len();
+        let index = format!(
+            "Package: x\nVersion: 1\nArchitecture: all\nFilename: ./x.deb\nSize: {size}\nSHA256: {}\n",
+            sha256(deb).unwrap()
+        );
+        fs::write(dir.join("Packages"), index).unwrap();
+    }
+
+    #[test]
+    fn downloads_are_checked_and_damage_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(deb) = package(dir.path(), "one") else {
+            return;
+        };
+        repository(dir.path(), &deb);
+        let sources = format!("deb [trusted=yes] copy:{} ./\n", dir.path().display());
+        let Ok(apt) = Apt::with(&dir.path().join("apt"), &sources, "") else {
+            return;
+        };
+        apt.update().unwrap();
+        let wanted = apt.package("x").unwrap();
+        let cache = dir.path().join("cache");
+        fs::create_dir(&cache).unwrap();
+        fetch(&apt, "x", &wanted, &cache).unwrap();
+        let file = cache.join(&wanted.file);
+        let whole = fs::read(&file).unwrap();
+
+        // What lies there is compared each time.
+        fs::write(&file, "damaged").unwrap();
+        fetch(&apt, "x", &wanted, &cache).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), whole);
+
+        // The archive's own file is not the one of its index.
+        let mut other = whole.clone();
+        let last = other.last_mut().unwrap();
+        *last ^= 1;
+        fs::write(&deb, other).unwrap();
+        fs::write(&file, "damaged").unwrap();
+        let error = fetch(&apt, "x", &wanted, &cache).unwrap_err().to_string();
+        assert!(error.contains("checksum of the package index"), "{error}");
+        assert!(!file.exists());
+
+        let error = apt.package("y").unwrap_err().to_string();
+        assert!(error.contains('y'), "{error}");
+    }
 }

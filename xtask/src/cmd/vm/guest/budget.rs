@@ -17,7 +17,10 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -69,26 +72,28 @@ pub(super) fn watch(
     found: &mut dyn FnMut(String, u64),
 ) -> Result<(Option<i32>, bool)> {
     let main = i32::try_from(child.id()).context("not a process id")?;
-    let deadline = Instant::now() + limit;
     let mut changed: BTreeMap<i32, Changed> = BTreeMap::new();
     let mut begun = false;
+    // Waited for without looking at the clock, since every system call stops it twice; so another
+    // thread looks.
+    let (over, told) = mpsc::channel::<()>();
+    let timed_out = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&timed_out);
+    std::thread::spawn(move || {
+        if told.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            flag.store(true, Ordering::Relaxed);
+            // SAFETY: a plain system call; the process is our child and not yet waited for.
+            unsafe { libc::kill(main, libc::SIGKILL) };
+        }
+    });
     loop {
-        let Some((thread, status)) = wait()? else {
-            if Instant::now() > deadline {
-                // SAFETY: a plain system call; the process is our child and not yet waited for.
-                unsafe { libc::kill(main, libc::SIGKILL) };
-                // Until it is gone.
-                while !matches!(wait(), Err(_) | Ok(Some((_, Ended::Gone(_))))) {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                return Ok((None, true));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        };
+        let (thread, status) = wait()?;
         let mut pass_on = 0;
         match status {
-            Ended::Gone(code) if thread == main => return Ok((code, false)),
+            Ended::Gone(code) if thread == main => {
+                drop(over);
+                return Ok((code, timed_out.load(Ordering::Relaxed)));
+            }
             Ended::Gone(_) => {
                 changed.remove(&thread);
                 continue;
@@ -244,8 +249,8 @@ enum Ended {
     Stopped(i32),
 }
 
-/// What happened to a thread of any traced process, if anything did.
-fn wait() -> Result<Option<(i32, Ended)>> {
+/// What happened next to a thread of a traced process.
+fn wait() -> Result<(i32, Ended)> {
     let mut status = 0;
     // Only children of this thread, which is the tracer: others may wait for theirs.
     // SAFETY: the pointer is to an integer of ours.
@@ -256,13 +261,10 @@ fn wait() -> Result<Option<(i32, Ended)>> {
             libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG,
         )
     };
-    if thread == 0 {
-        return Ok(None);
-    }
     if thread < 0 {
         return Err(io::Error::last_os_error()).context("cannot wait for a traced process");
     }
-    Ok(Some((
+    Ok((
         thread,
         if libc::WIFSTOPPED(status) {
             Ended::Stopped(libc::WSTOPSIG(status))
@@ -270,7 +272,7 @@ fn wait() -> Result<Option<(i32, Ended)>> {
             let exited = libc::WIFEXITED(status);
             Ended::Gone(exited.then(|| libc::WEXITSTATUS(status)))
         },
-    )))
+    ))
 }
 
 fn ptrace(request: libc::c_uint, thread: i32, addr: usize, data: usize) -> io::Result<i64> {
@@ -325,5 +327,11 @@ mod tests {
         let none = &mut |name, _| panic!("{name}");
         let ended = watch(&child, Duration::from_secs(20), none).unwrap();
         assert_eq!(ended, (Some(3), false));
+
+        let mut command = Command::new("sleep");
+        trace(command.arg("60"));
+        let child = command.spawn().unwrap();
+        let ended = watch(&child, Duration::from_millis(300), none).unwrap();
+        assert_eq!(ended, (None, true));
     }
 }
