@@ -17,10 +17,12 @@ mod qemu;
 mod report;
 mod store;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -40,6 +42,9 @@ use crate::progress::{loud, say};
 /// Until init runs: some seconds, and as much again for each of its neighbours on a busy host.
 const UNTIL_UP: Duration = Duration::from_secs(240);
 
+/// Until a guest has switched itself off. Not the sum of its steps' limits: those are in its own time.
+const IN_ALL: Duration = Duration::from_secs(30 * 60);
+
 /// How much of a console is shown when it went wrong.
 const TAIL: usize = 25;
 
@@ -55,6 +60,9 @@ pub(crate) struct Args {
     /// Write docs/kernel-support.md from the result; needs all kernels
     #[arg(long, conflicts_with = "kernel")]
     document: bool,
+    /// How many guests run at a time [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: Option<u8>,
     /// The form of the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -98,18 +106,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return shell(&top, &qemu, &base, &lines, scratch.path());
     }
     stop::watch("vm", &TOLD_TO_STOP)?;
-    let mut rows = Vec::new();
-    let plan = Plan::full(&base.library_path());
-    for line in lines {
-        let row = one(&top, &qemu, &base, line, &plan, args, scratch.path());
-        if TOLD_TO_STOP.load(Ordering::Relaxed) {
-            drop(scratch);
-            eprintln!("vm: stopped; QEMU and its files are gone");
-            return Ok(ExitCode::from(130));
-        }
-        let row = row.unwrap_or_else(|error| not_booted(line, &plan, &error));
-        say(format!("vm: {}", report::verdict(&row)));
-        rows.push(row);
+    let rows = all(&top, &qemu, &base, &lines, args, scratch.path());
+    if TOLD_TO_STOP.load(Ordering::Relaxed) {
+        drop(scratch);
+        eprintln!("vm: stopped; QEMU and its files are gone");
+        return Ok(ExitCode::from(130));
     }
     if args.document {
         ensure!(
@@ -189,20 +190,74 @@ fn executable(messages: &str) -> Option<PathBuf> {
     message["executable"].as_str().map(PathBuf::from)
 }
 
+/// Boots all, several at a time, and gives their rows in order. One that fails does not end the rest.
+fn all(
+    top: &Path,
+    qemu: &Qemu,
+    base: &Base,
+    lines: &[&'static Line],
+    args: &Args,
+    scratch: &Path,
+) -> Vec<Row> {
+    let plan = Plan::full(&base.library_path());
+    let rows = Mutex::new(BTreeMap::new());
+    let mut ready = VecDeque::new();
+    for (number, line) in lines.iter().enumerate() {
+        match kernel(top, line, &args.kernel) {
+            Ok(kernel) => ready.push_back((number, *line, kernel)),
+            Err(error) => told(&rows, number, not_booted(line, &plan, &error)),
+        }
+    }
+    let at_once = args.jobs.map_or_else(
+        // A guest keeps one thread busy.
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    let ready = Mutex::new(ready);
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.min(lines.len()) {
+            scope.spawn(|| {
+                while !TOLD_TO_STOP.load(Ordering::Relaxed) {
+                    let next = ready
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front();
+                    let Some((number, line, kernel)) = next else {
+                        break;
+                    };
+                    let row = one(top, qemu, base, line, &kernel, &plan, scratch);
+                    let row = row.unwrap_or_else(|error| not_booted(line, &plan, &error));
+                    told(&rows, number, row);
+                }
+            });
+        }
+    });
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    rows.into_values().collect()
+}
+
+/// Keeps a row, and says its verdict.
+fn told(rows: &Mutex<BTreeMap<usize, Row>>, number: usize, row: Row) {
+    if !TOLD_TO_STOP.load(Ordering::Relaxed) {
+        say(format!("vm: {}", report::verdict(&row)));
+    }
+    let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
+    rows.insert(number, row);
+}
+
 /// Boots one kernel and judges it.
 fn one(
     top: &Path,
     qemu: &Qemu,
     base: &Base,
-    line: &'static Line,
+    line: &Line,
+    kernel: &store::Kernel,
     plan: &Plan,
-    args: &Args,
     scratch: &Path,
 ) -> Result<Row> {
-    let kernel = kernel(top, line, &args.kernel)?;
     let started = Instant::now();
-    say(format!("\nvm: {} boots", kernel.release.name));
-    let initramfs = scratch.join("initramfs");
+    say(format!("vm: {} boots", kernel.release.name));
+    let initramfs = scratch.join(format!("initramfs-{}", line.name));
     let size = base.write(&initramfs, &modules::collect(&kernel.modules)?, plan)?;
     let logs = top.join("logs");
     fs::create_dir_all(&logs)?;
@@ -212,7 +267,7 @@ fn one(
         initramfs: &initramfs,
         console: &console,
         until_up: UNTIL_UP,
-        in_all: plan.limit(),
+        in_all: IN_ALL,
     };
     let mut heard = Heard::default();
     let mut transcript = String::new();
@@ -220,7 +275,7 @@ fn one(
         transcript.push_str(text);
         transcript.push('\n');
         if let Some(event) = heard.line(text) {
-            show(&event, size);
+            show(line.name, started.elapsed(), &event, size);
         }
     })?;
     // For the one who wants to know more than the verdict.
@@ -273,42 +328,34 @@ fn kernel(top: &Path, line: &'static Line, asked: &[String]) -> Result<store::Ke
     Ok(kernel)
 }
 
-/// Says how it goes on.
-fn show(event: &Event, size: u64) {
-    match event {
-        Event::Up { release, ms } => say(format!(
-            "    {release} is up after {}.{} s, with {} MB of files",
-            ms / 1000,
-            ms % 1000 / 100,
-            size / 1_000_000
-        )),
-        Event::Note { text } => say(format!("    {text}")),
+/// Says how it goes on, with the time since the kernel was started.
+fn show(name: &str, elapsed: Duration, event: &Event, size: u64) {
+    let text = match event {
+        Event::Up { release, .. } => {
+            format!("{release} is up, with {} MB of files", size / 1_000_000)
+        }
+        Event::Note { text } => text.clone(),
         Event::End {
             step,
             code,
-            ms,
             timed_out,
-        } => say(format!(
-            "    {:>4} s  {step}{}",
-            ms / 1000,
-            match (code, timed_out) {
-                (_, true) => ": took too long".to_owned(),
-                (Some(0), _) => String::new(),
-                (Some(code), _) => format!(": ended with {code}"),
-                (None, _) => ": ended by a signal".to_owned(),
-            }
-        )),
-        Event::Skip { step, why } => say(format!("    left out: {step}: {why}")),
-        // The lab and the tests say how far they are.
-        Event::Err { step, text } if step == "lab" && text.starts_with("lab: ") => {
-            say(format!("            {text}"));
-        }
+            ..
+        } => match (code, timed_out) {
+            (_, true) => format!("{step}: took too long"),
+            (Some(0), _) => step.clone(),
+            (Some(code), _) => format!("{step}: ended with {code}"),
+            (None, _) => format!("{step}: ended by a signal"),
+        },
+        Event::Skip { step, why } => format!("{step}: left out, {why}"),
+        // The lab says how far it is.
+        Event::Err { step, text } if step == "lab" && text.starts_with("lab: ") => text.clone(),
         Event::Begin { .. }
         | Event::Out { .. }
         | Event::Err { .. }
         | Event::Program { .. }
-        | Event::Done => {}
-    }
+        | Event::Done => return,
+    };
+    say(format!("    {:>4} s  {name:<6}  {text}", elapsed.as_secs()));
 }
 
 /// The row of a kernel that could not even be booted.
