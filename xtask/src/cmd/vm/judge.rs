@@ -1,6 +1,6 @@
 //! From what a guest did to a verdict on its kernel. Plain functions of what was heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -243,16 +243,19 @@ fn over_budget(programs: &BTreeMap<String, u64>, limit: u64) -> Vec<String> {
     .collect()
 }
 
-/// The kernel cuts names after 15 characters; those of hooks are known.
+/// The kernel cuts names after 15 characters; the doctor knows those of hooks and programs.
 fn full_names(programs: &BTreeMap<String, u64>, doctor: Option<&Value>) -> BTreeMap<String, u64> {
-    let hooks = doctor.and_then(|doctor| doctor["hooks"].as_array());
-    let hooks: Vec<&str> = hooks
-        .into_iter()
-        .flatten()
-        .filter_map(|hook| hook["name"].as_str())
-        .collect();
+    let lists = doctor.into_iter().flat_map(|doctor| {
+        [&doctor["hooks"], &doctor["load"]["programs"]]
+            .into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+    });
+    let known: BTreeSet<&str> = lists.filter_map(|one| one["name"].as_str()).collect();
     let full = |name: &String| -> String {
-        let mut candidates = hooks.iter().filter(|hook| hook.starts_with(name.as_str()));
+        let mut candidates = known
+            .iter()
+            .filter(|known| known.starts_with(name.as_str()));
         match (candidates.next(), candidates.next()) {
             (Some(only), None) if name.len() == 15 => (*only).to_owned(),
             _ => name.clone(),
@@ -268,13 +271,17 @@ fn full_names(programs: &BTreeMap<String, u64>, doctor: Option<&Value>) -> BTree
 /// shows up without a change here: lists of things with a name become maps, the rest stays.
 fn observes(doctor: Value) -> Map<String, Value> {
     // About the host, or shown elsewhere.
-    const NOT_OF_THE_KERNEL: [&str; 8] = [
+    const NOT_OF_THE_KERNEL: [&str; 12] = [
         "schema",
         "version",
         "host",
         "problems",
         "programs",
         "trial_load",
+        "load",
+        "sizes",
+        "own_cgroup",
+        "own_container",
         "rights",
         "proxies",
     ];
@@ -307,11 +314,15 @@ fn observes(doctor: Value) -> Map<String, Value> {
 
 /// `[{"name":"x","found":true}]` → `{"x":true}`; a list without names as it is.
 fn named(list: Vec<Value>) -> Value {
-    const SAYS: [&str; 5] = ["found", "available", "state", "status", "level"];
+    const SAYS: [&str; 6] = ["found", "available", "standing", "state", "status", "level"];
     let entry = |value: &Value| -> Option<(String, Value)> {
         let name = ["name", "id", "rule"]
             .into_iter()
             .find_map(|key| value.get(key)?.as_str())?;
+        // Better than that it is not there.
+        if let Some(other) = value.get("replaced_by").and_then(Value::as_str) {
+            return Some((name.to_owned(), Value::from(format!("by {other}"))));
+        }
         let said = SAYS.into_iter().find_map(|key| value.get(key));
         Some((name.to_owned(), said.cloned().unwrap_or(Value::Null)))
     };
@@ -516,7 +527,7 @@ mod tests {
         let cases: [(&str, Change, &str); 15] = [
             (
                 "over budget",
-                |h| drop(h.programs.insert("p".into(), 250_001)),
+                |h| h.programs.extend([("p".to_owned(), 250_001)]),
                 "250001 instructions of p",
             ),
             ("not measured", |h| h.programs.clear(), "was not measured"),
@@ -669,8 +680,12 @@ mod tests {
                 json!({"x": "weaker"}),
             ),
             (
-                json!([{"rule": "r", "state": "off"}, {"name": "x"}]),
+                json!([{"rule": "r", "standing": "off"}, {"name": "x"}]),
                 json!({"r": "off", "x": null}),
+            ),
+            (
+                json!([{"name": "x", "found": false, "replaced_by": "fexit/y"}]),
+                json!({"x": "by fexit/y"}),
             ),
         ] {
             let Value::Array(list) = list else { continue };

@@ -127,6 +127,8 @@ impl Plan {
             XTASK,
             "lab",
             "--short",
+            "--repeat",
+            "1",
             "--proxy",
             "nginx,haproxy",
             // Each further view is a capture, which takes ten seconds to load.

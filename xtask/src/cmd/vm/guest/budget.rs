@@ -330,6 +330,7 @@ mod tests {
 
         let mut command = Command::new("sleep");
         trace(command.arg("60"));
+        #[expect(clippy::zombie_processes, reason = "waited for by number")]
         let child = command.spawn().unwrap();
         let ended = watch(&child, Duration::from_millis(300), none).unwrap();
         assert_eq!(ended, (None, true));
