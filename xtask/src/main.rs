@@ -20,6 +20,10 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    // In a guest of `cargo xtask vm` the kernel starts us as its first process.
+    if cmd::vm::guest::is_guest() {
+        return cmd::vm::guest::main();
+    }
     match cmd::run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -74,5 +74,13 @@ pub(crate) fn cargo() -> Command {
         .current_dir(paths::root())
         .env_remove("WHY502_BPF")
         .env_remove("AYA_BUILD_SKIP");
+    // What `cargo run` tells us about ourselves. Build scripts that ask for it (ring's) would build
+    // anew each time that they are run from here and from a shell in turn.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }

@@ -7,6 +7,7 @@ mod lab;
 mod setup;
 mod stop;
 mod test;
+pub(crate) mod vm;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// Set up, then check and test everything; as root also against real proxies
     Test(test::Args),
+    /// Boot other kernels under QEMU, run live tests and the short lab in each, and compare
+    Vm(vm::Args),
 }
 
 /// Runs one.
@@ -47,6 +50,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => return bench::run(&args),
         Command::Lab(args) => return lab::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Vm(args) => return vm::run(&args),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

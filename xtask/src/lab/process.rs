@@ -8,6 +8,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Names how many times slower than real hardware this machine is, as a whole number. Set under
+/// emulation (`cargo xtask vm`); whatever the lab and the tests wait for gets so much longer.
+pub const SLOWNESS: &str = "WHY502_SLOW";
+
+/// A time to wait on real hardware, made longer for the machine that this is.
+pub fn patient(patience: Duration) -> Duration {
+    patience * slowness()
+}
+
+/// How many times slower than real hardware this machine is said to be, at least 1.
+pub fn slowness() -> u32 {
+    let named = std::env::var(SLOWNESS).ok();
+    factor(named.as_deref())
+}
+
+/// What the variable says; 1 for what makes no sense.
+fn factor(named: Option<&str>) -> u32 {
+    let factor = named.and_then(|text| text.parse().ok());
+    factor.map_or(1, |factor: u32| factor.clamp(1, 100))
+}
+
 /// A child process; ended and waited for when dropped.
 pub struct Running {
     child: Child,
@@ -128,12 +149,13 @@ pub fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Asks again and again until there is an answer or the time is over.
+/// Asks again and again until there is an answer or the time is over, which is longer on a machine
+/// that is known to be slow.
 pub fn wait_for<T>(
     patience: Duration,
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + patient(patience);
     loop {
         if let Some(answer) = ask()? {
             return Ok(Some(answer));
@@ -161,6 +183,21 @@ mod tests {
         assert_eq!(stopped.unwrap(), Some('T'));
         drop(child);
         assert_eq!(state(pid), None);
+    }
+
+    #[test]
+    fn slow_machines_are_waited_for() {
+        for (named, expected) in [
+            (None, 1),
+            (Some("4"), 4),
+            (Some("0"), 1),
+            (Some("1000"), 100),
+            (Some("-1"), 1),
+            (Some(""), 1),
+            (Some("2.5"), 1),
+        ] {
+            assert_eq!(factor(named), expected, "{named:?}");
+        }
     }
 
     #[test]

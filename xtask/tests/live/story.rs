@@ -13,6 +13,7 @@ use xtask::lab::capture::{Capture, Output};
 use xtask::lab::client::{Client, ReplyEnd, Request};
 use xtask::lab::log::RequestLog;
 use xtask::lab::net::BLACK_HOLE;
+use xtask::lab::process::patient;
 use xtask::lab::proxy::{Kind, Options, Route};
 use xtask::lab::stand::{Met, Stand};
 
@@ -659,11 +660,11 @@ impl Story {
             "{name}: {} cases; attached after {attach_times:?}; slowest case on screen after {slowest:?}",
             cases.len()
         );
-        if slowest > Duration::from_secs(2) {
+        if slowest > patient(Duration::from_secs(2)) {
             problems.push(format!("a case took {slowest:?} to appear"));
         }
         for time in attach_times {
-            if time > Duration::from_secs(2) {
+            if time > patient(Duration::from_secs(2)) {
                 problems.push(format!("attaching took {time:?}"));
             }
         }

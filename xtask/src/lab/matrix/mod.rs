@@ -34,7 +34,7 @@ use self::trial::Done;
 use self::world::World;
 use super::backend::Backend;
 use super::capture::{Capture, Ended, Output};
-use super::process::find_program;
+use super::process::{find_program, slowness};
 use super::proxy::{Kind, Logs};
 use super::scratch;
 
@@ -355,10 +355,13 @@ fn perform_all(world: &World, trials: Vec<Trial>, seed: u64, stop: &Stop) -> Res
         }
         Ok(())
     };
+    // On a slow machine six would crowd each other out of the times that tell failures apart.
+    let slowness = usize::try_from(slowness()).unwrap_or(usize::MAX);
+    let at_once = (AT_ONCE / slowness).max(1);
     std::thread::scope(|scope| {
         let mut workers = Vec::new();
         for queue in queues.values() {
-            for _ in 0..AT_ONCE {
+            for _ in 0..at_once {
                 workers.push(scope.spawn(|| work(queue)));
             }
         }
