@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod capture;
 pub mod client;
+pub mod debian;
 pub mod demo;
 pub mod dns;
 pub mod fault;
