@@ -41,7 +41,11 @@ pub(crate) const TOOLS: [Tool; 11] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
-    tool(&["caddy"], "caddy", Purpose::Test),
+    Tool {
+        optional: true,
+        // Debian has it from 12 on, Ubuntu from 24.04.
+        ..tool(&["caddy"], "caddy", Purpose::Test)
+    },
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
     tool(&["openssl"], "openssl", Purpose::Test),
@@ -359,6 +363,7 @@ mod tests {
                 ("bpftool", "7.1.0"),
                 ("prometheus", "2.42.0"),
                 ("debootstrap", "1.0.128"),
+                ("caddy", "2.6.2"),
                 ("vagrant-libvirt", "0.11.2"),
             ]
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
