@@ -21,10 +21,14 @@ if command -v apt-get >/dev/null; then
     apt-get update -q
     scripts/apt-install.sh build-essential ca-certificates curl git python3-pip tar zstd
 elif command -v dnf >/dev/null; then
-    dnf install -y -q gcc gcc-c++ make git-core tar zstd python3-pip iproute
+    dnf install -y -q gcc gcc-c++ make git-core tar zstd python3-pip iproute util-linux
     # A minimal image has a smaller build of curl, which conflicts with the full one.
     command -v curl >/dev/null || dnf install -y -q curl
-    for package in nginx haproxy httpd nftables openssl bpftool; do
+    # The Enterprise Linux family has some of what the tests use in EPEL only.
+    if [ -e /etc/redhat-release ] && [ ! -e /etc/fedora-release ]; then
+        dnf install -y -q epel-release || say "no EPEL here"
+    fi
+    for package in nginx haproxy httpd mod_ssl mod_http2 nftables openssl bpftool caddy debootstrap; do
         dnf install -y -q "$package" || say "no package $package here"
     done
 else

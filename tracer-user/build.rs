@@ -135,7 +135,7 @@ fn build(compiler: &Compiler, linker: &Path, out: &Path, object: &Path) -> Resul
         .args(["-Z", "build-std=core", "--target", target])
         .arg("--target-dir")
         .arg(&target_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags()?)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(compiler)?)
         .env("PATH", path_with(linker)?);
     run(&mut cargo)?;
     let built = target_dir.join(target).join("release/tracer");
@@ -159,16 +159,30 @@ fn cargo(compiler: &Compiler) -> Command {
 }
 
 /// The flags that every crate of the programs is compiled with, parted as cargo wants it.
-fn rust_flags() -> Result<String, Error> {
+fn rust_flags(compiler: &Compiler) -> Result<String, Error> {
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
-    Ok([
+    let mut flags = vec![
         // Whose registers the programs read.
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         // BTF is made from the debug information.
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
-    ]
-    .join("\x1f"))
+    ];
+    // Which names files; they are to be the same ones wherever it was built.
+    let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let cargo_home = bpf_toolchain::cargo_bin().and_then(|bin| Some(bin.parent()?.to_path_buf()));
+    let sysroot = compiler.rustc.ancestors().nth(2);
+    let prefixes = [
+        (manifest.parent().map(PathBuf::from), "/why502"),
+        (cargo_home.map(|home| home.join("registry/src")), "/cargo"),
+        (sysroot.map(|dir| dir.join("lib/rustlib/src/rust")), "/rust"),
+    ];
+    for (from, to) in prefixes {
+        if let Some(from) = from {
+            flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+        }
+    }
+    Ok(flags.join("\x1f"))
 }
 
 fn path_with(linker: &Path) -> Result<std::ffi::OsString, Error> {

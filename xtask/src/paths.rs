@@ -42,3 +42,13 @@ pub fn collector() -> PathBuf {
 pub fn python_tools() -> PathBuf {
     tools().join("python-tools")
 }
+
+/// The linker for packages that set-up fetched.
+pub fn zigbuild() -> PathBuf {
+    tools().join("zigbuild")
+}
+
+/// The Debian that set-up made, in which the test of the package installs it.
+pub fn debian() -> PathBuf {
+    tools().join("debian")
+}

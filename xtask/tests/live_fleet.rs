@@ -449,6 +449,40 @@ fn the_manifest_fits_the_schema_and_asks_for_little() {
     }
 }
 
+/// No tools: the manifest is read as lines.
+#[test]
+fn a_container_by_itself_has_the_rights_of_the_manifest() {
+    let page = fs::read_to_string(xtask::paths::root().join("docs/container.md")).unwrap();
+    let words = |prefix: &str| -> BTreeSet<String> {
+        let found = page
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix(prefix));
+        found.map(str::to_owned).collect()
+    };
+    let manifest = read("daemonset.yaml");
+    let capabilities = manifest
+        .lines()
+        .skip_while(|line| line.trim() != "add:")
+        .skip(1);
+    let capabilities = capabilities.map_while(|line| line.trim().strip_prefix("- "));
+    let capabilities = capabilities.filter_map(|line| line.split_whitespace().next());
+    let capabilities: BTreeSet<String> = capabilities.map(str::to_owned).collect();
+    assert!(!capabilities.is_empty());
+    assert_eq!(words("--cap-add="), capabilities);
+    for (yes, option) in [
+        ("hostPID: true", "--pid=host"),
+        ("hostNetwork: true", "--network=host"),
+        ("readOnlyRootFilesystem: true", "--read-only"),
+        ("drop: [ALL]", "--cap-drop=ALL"),
+    ] {
+        assert!(manifest.contains(yes) && page.contains(option), "{option}");
+    }
+    for path in ["/sys/kernel/btf", "/sys/kernel/tracing"] {
+        assert!(manifest.contains(&format!("path: {path},")), "{path}");
+        assert!(page.contains(&format!("-v {path}:{path}:ro")), "{path}");
+    }
+}
+
 #[test]
 fn the_manifests_capabilities_are_enough() {
     if !or_skip(&[Need::PythonTools]) || !ready::or_skip(&[]) {

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod lab;
 mod setup;
 mod stop;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
         /// Where it listens
         addr: SocketAddr,
     },
+    /// Set up, then make packages: .deb, .rpm, a tarball, their ingredients and checksums
+    Dist(dist::Args),
     /// Measure how fast why502 is, against what a person would use otherwise
     Bench(bench::Args),
     /// Set up, then check and test everything; as root also against real proxies
@@ -49,6 +52,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::LabBackend { addr } => matrix::backend(addr),
         Command::Bench(args) => return bench::run(&args),
         Command::Lab(args) => return lab::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => return vm::run(&args),
     };

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod backend;
 pub mod capture;
 pub mod client;
+pub mod debian;
 pub mod demo;
 pub mod dns;
 pub mod fault;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use xtask::dist::Target;
 use xtask::lab::process::{find_program, is_program};
 
 use super::Purpose;
@@ -42,6 +43,12 @@ pub(crate) struct Facts {
     pub(crate) collector: bool,
     /// Are the packages of `xtask/python-tools.txt` unpacked?
     pub(crate) python_tools: bool,
+    /// Are the packages of `xtask/zigbuild.txt` unpacked?
+    pub(crate) zigbuild: bool,
+    /// The machines of other kinds that Rust's standard library is missing for.
+    pub(crate) missing_std: Vec<&'static str>,
+    /// Is there a Debian to install packages in?
+    pub(crate) debian: bool,
     /// Optional steps that were tried by this run and failed.
     pub(crate) given_up: Vec<Step>,
     /// Which version apt would install, for the packages a plan may ask for.
@@ -83,10 +90,16 @@ impl Facts {
             compiler_llvm,
             llvm: LLVM_VERSIONS.into_iter().filter(|n| has_llvm(*n)).collect(),
             tools: tools.collect(),
-            pip: purpose < Purpose::Test || has_pip(),
+            pip: matches!(purpose, Purpose::Build | Purpose::Demo) || has_pip(),
             envoy: unpacked("xtask/envoy.txt", &xtask::paths::envoy()),
             collector: has_collector(),
             python_tools: unpacked("xtask/python-tools.txt", &xtask::paths::python_tools()),
+            zigbuild: unpacked("xtask/zigbuild.txt", &xtask::paths::zigbuild()),
+            missing_std: match purpose {
+                Purpose::Dist => missing_std(),
+                _ => Vec::new(),
+            },
+            debian: xtask::paths::debian().is_dir(),
             given_up: given_up.to_vec(),
             candidates: BTreeMap::new(),
             apt,
@@ -134,6 +147,19 @@ fn unpacked(list: &str, what: &Path) -> bool {
         .file_name()
         .map(|name| xtask::paths::tools().join(name));
     what.exists() && copy.is_some_and(|copy| same(&list, &copy))
+}
+
+fn missing_std() -> Vec<&'static str> {
+    let missing = |target: &Target| {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--print", "target-libdir", "--target", target.triple()]);
+        let directory = stdout(&mut rustc);
+        !directory.is_some_and(|directory| Path::new(directory.trim()).is_dir())
+    };
+    let foreign = Target::ALL
+        .into_iter()
+        .filter(|target| Some(*target) != Target::host());
+    foreign.filter(missing).map(Target::triple).collect()
 }
 
 fn has_collector() -> bool {

@@ -20,7 +20,7 @@ use step::Step;
 /// Options of `setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to make ready for; each includes the one before
+    /// What to make ready for; demo includes build, and test includes demo
     #[arg(long = "for", value_enum, default_value_t = Purpose::Build)]
     purpose: Purpose,
 }
@@ -28,6 +28,9 @@ pub(crate) struct Args {
 /// What the machine must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Purpose {
+    /// Build why502 for packages, also for machines of other kinds
+    // First, because the others do not include it.
+    Dist,
     /// Build why502 with its kernel programs
     Build,
     /// Also run the demo

@@ -33,12 +33,19 @@ pub(crate) struct Tool {
     pub(crate) optional: bool,
 }
 
+/// Makes the Debian that packages are tried in.
+const DEBOOTSTRAP: &str = "debootstrap";
+
 /// What the demo and the tests run.
-pub(crate) const TOOLS: [Tool; 12] = [
+pub(crate) const TOOLS: [Tool; 13] = [
     tool(&["nginx"], "nginx", Purpose::Demo),
     tool(&["haproxy"], "haproxy", Purpose::Test),
     tool(&["apache2", "httpd"], "apache2", Purpose::Test),
-    tool(&["caddy"], "caddy", Purpose::Test),
+    Tool {
+        optional: true,
+        // Debian has it from 12 on, Ubuntu from 24.04.
+        ..tool(&["caddy"], "caddy", Purpose::Test)
+    },
     tool(&["ip"], "iproute2", Purpose::Test),
     tool(&["nft"], "nftables", Purpose::Test),
     tool(&["openssl"], "openssl", Purpose::Test),
@@ -57,6 +64,10 @@ pub(crate) const TOOLS: [Tool; 12] = [
         optional: true,
         // promtool comes with it.
         ..tool(&["prometheus"], "prometheus", Purpose::Test)
+    },
+    Tool {
+        optional: true,
+        ..tool(&["debootstrap"], DEBOOTSTRAP, Purpose::Test)
     },
     Tool {
         optional: true,
@@ -94,14 +105,23 @@ pub(crate) fn plan(facts: &Facts, purpose: Purpose) -> Plan {
     if purpose >= Purpose::Test {
         envoy(facts, &mut plan);
         receivers(facts, &mut plan);
+        debian(facts, &mut plan);
+    }
+    if purpose == Purpose::Dist {
+        packaging(facts, &mut plan);
     }
     // Everything above was decided on lists that may be old, or absent on a new machine.
     let apt_may_help = plan.steps.iter().any(|step| match step {
         Step::Apt(_) | Step::NightlySource { .. } | Step::ByHand { .. } => true,
         Step::BuildLinker { llvm_present, .. } => !llvm_present,
-        Step::AptUpdate | Step::FetchLinker | Step::Envoy | Step::Collector | Step::PythonTools => {
-            false
-        }
+        Step::AptUpdate
+        | Step::FetchLinker
+        | Step::Envoy
+        | Step::Collector
+        | Step::PythonTools
+        | Step::Zigbuild
+        | Step::Std(_)
+        | Step::Debian => false,
     });
     if facts.apt == Some(AptLists::Old) && facts.root && apt_may_help {
         plan.steps.insert(0, Step::AptUpdate);
@@ -200,7 +220,7 @@ fn tools(facts: &Facts, purpose: Purpose, plan: &mut Plan) {
             wanted.push((name, tool.package));
         }
     }
-    if purpose >= Purpose::Test && !facts.pip {
+    if matches!(purpose, Purpose::Test | Purpose::Dist) && !facts.pip {
         wanted.push(("pip", "python3-pip"));
     }
     if wanted.is_empty() {
@@ -256,6 +276,42 @@ fn receivers(facts: &Facts, plan: &mut Plan) {
     }
 }
 
+/// What packages are installed in by their test. Only root can make it, and only root needs it.
+fn debian(facts: &Facts, plan: &mut Plan) {
+    if facts.debian {
+        let path = xtask::paths::debian();
+        plan.present
+            .push(format!("Debian to try packages in: {}", path.display()));
+    } else if facts.given_up.contains(&Step::Debian) {
+        plan.notes.push(
+            "Debian to try packages in: could not be made (see above); its test is skipped".into(),
+        );
+    } else if facts.root && facts.tools.contains_key(DEBOOTSTRAP) {
+        plan.steps.push(Step::Debian);
+    }
+}
+
+/// What packages are built with.
+fn packaging(facts: &Facts, plan: &mut Plan) {
+    match facts.zigbuild {
+        true => plan.present.push(format!(
+            "linker for packages: {}",
+            xtask::paths::zigbuild().display()
+        )),
+        false => plan.steps.push(Step::Zigbuild),
+    }
+    for triple in &facts.missing_std {
+        let step = Step::Std(triple);
+        if facts.rustup && !facts.given_up.contains(&step) {
+            plan.steps.push(step);
+        } else {
+            plan.notes.push(format!(
+                "Rust's standard library for {triple} is not to be had here; no packages for it"
+            ));
+        }
+    }
+}
+
 /// Is there nothing to plan? Optional tools count.
 pub(crate) fn complete(facts: &Facts, purpose: Purpose) -> bool {
     let tools = TOOLS.iter().filter(|tool| tool.from <= purpose);
@@ -263,7 +319,11 @@ pub(crate) fn complete(facts: &Facts, purpose: Purpose) -> bool {
         && tools
             .map(|tool| tool.package)
             .all(|package| facts.tools.contains_key(package))
-        && (purpose < Purpose::Test || (facts.pip && facts.envoy))
+        && match purpose {
+            Purpose::Build | Purpose::Demo => true,
+            Purpose::Dist => facts.pip,
+            Purpose::Test => facts.pip && facts.envoy,
+        }
 }
 
 #[cfg(test)]
@@ -300,6 +360,9 @@ mod tests {
             envoy: true,
             collector: true,
             python_tools: true,
+            zigbuild: true,
+            missing_std: Vec::new(),
+            debian: true,
             given_up: Vec::new(),
             candidates: [
                 ("rustc-web", "1.96.0+dfsg1"),
@@ -307,6 +370,8 @@ mod tests {
                 ("bpftool", "7.1.0"),
                 ("nghttp2-client", "1.52.0"),
                 ("prometheus", "2.42.0"),
+                ("debootstrap", "1.0.128"),
+                ("caddy", "2.6.2"),
                 ("vagrant-libvirt", "0.11.2"),
             ]
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
@@ -332,7 +397,7 @@ mod tests {
     #[test]
     fn nothing_to_do() {
         let facts = machine();
-        for purpose in [Purpose::Build, Purpose::Demo, Purpose::Test] {
+        for purpose in [Purpose::Dist, Purpose::Build, Purpose::Demo, Purpose::Test] {
             let plan = plan(&facts, purpose);
             assert!(plan.steps.is_empty() && plan.notes.is_empty(), "{plan:?}");
             assert!(complete(&facts, purpose));
@@ -342,7 +407,7 @@ mod tests {
             present[0],
             "compiler for BPF: the distribution's Rust (/usr/bin/rustc)"
         );
-        assert_eq!(present.len(), 2 + TOOLS.len() + 3);
+        assert_eq!(present.len(), 2 + TOOLS.len() + 4);
     }
 
     #[test]
@@ -459,7 +524,7 @@ mod tests {
         assert_eq!(
             steps(bare, Purpose::Test),
             [
-                "install nginx haproxy apache2 caddy iproute2 nftables openssl faketime bpftool nghttp2-client prometheus vagrant-libvirt python3-pip",
+                "install nginx haproxy apache2 caddy iproute2 nftables openssl faketime bpftool nghttp2-client prometheus debootstrap vagrant-libvirt python3-pip",
                 "fetch Envoy into target/tools (110 MB)",
             ]
         );
@@ -513,6 +578,66 @@ mod tests {
         let mut facts = machine();
         (facts.collector, facts.python_tools) = (false, false);
         assert!(plan(&facts, Purpose::Demo).steps.is_empty());
+    }
+
+    #[test]
+    fn packages_need_a_linker_and_their_test_a_debian() {
+        type Change = fn(&mut Facts);
+        let arm = "aarch64-unknown-linux-gnu";
+        let fetch = "fetch zig and cargo-zigbuild into target/tools (100 MB, 420 MB unpacked)";
+        let std = "fetch Rust's standard library for aarch64-unknown-linux-gnu";
+        let make = "make a minimal Debian (bookworm) in target/tools (a minute, 210 MB)";
+        let cases: [(Purpose, Change, &[&str], usize); 8] = [
+            (Purpose::Dist, |f| f.zigbuild = false, &[fetch], 0),
+            (Purpose::Build, |f| f.zigbuild = false, &[], 0),
+            (
+                Purpose::Dist,
+                |f| f.missing_std = vec!["aarch64-unknown-linux-gnu"],
+                &[std],
+                0,
+            ),
+            (
+                Purpose::Dist,
+                |f| {
+                    f.missing_std = vec!["aarch64-unknown-linux-gnu"];
+                    f.rustup = false;
+                },
+                &[],
+                1,
+            ),
+            (
+                Purpose::Dist,
+                |f| {
+                    f.missing_std = vec!["aarch64-unknown-linux-gnu"];
+                    f.given_up = vec![Step::Std("aarch64-unknown-linux-gnu")];
+                },
+                &[],
+                1,
+            ),
+            (Purpose::Test, |f| f.debian = false, &[make], 0),
+            (
+                Purpose::Test,
+                |f| (f.debian, f.root) = (false, false),
+                &[],
+                0,
+            ),
+            (
+                Purpose::Test,
+                |f| {
+                    f.debian = false;
+                    f.given_up = vec![Step::Debian];
+                },
+                &[],
+                1,
+            ),
+        ];
+        for (i, (purpose, change, expected, notes)) in cases.into_iter().enumerate() {
+            assert_eq!(steps(change, purpose), expected, "case {i}");
+            let mut facts = machine();
+            change(&mut facts);
+            assert_eq!(plan(&facts, purpose).notes.len(), notes, "case {i}");
+        }
+        assert!(Step::Std(arm).optional() && !Step::Zigbuild.optional());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::process::Command;
 /// The release of `bpf-linker` that is built. A newer one may want a newer compiler than ours.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
+/// The Debian that packages are tried in.
+pub(crate) const DEBIAN_SUITE: &str = "bookworm";
+
 /// What makes the collector what it is; copies beside it tell which made it.
 pub(crate) const COLLECTOR_SOURCES: [&str; 2] =
     ["scripts/build-collector.sh", "xtask/otelcol/main.go"];
@@ -37,6 +40,12 @@ pub(crate) enum Step {
     Collector,
     /// Unpack what the tests run from PyPI below `target/tools`.
     PythonTools,
+    /// Unpack the linker for packages below `target/tools`.
+    Zigbuild,
+    /// Fetch Rust's standard library for a machine of another kind.
+    Std(&'static str),
+    /// Make a minimal Debian below `target/tools`.
+    Debian,
     /// Something that only a person can do.
     ByHand {
         /// What is missing.
@@ -49,26 +58,31 @@ pub(crate) enum Step {
 impl Step {
     /// Must it run as root?
     pub(crate) fn needs_root(&self) -> bool {
-        matches!(self, Self::AptUpdate | Self::Apt(_))
+        matches!(self, Self::AptUpdate | Self::Apt(_) | Self::Debian)
     }
 
     /// May set-up do it now, by itself?
     pub(crate) fn may_run(&self, root: bool) -> bool {
         match self {
-            Self::AptUpdate | Self::Apt(_) => root,
+            Self::AptUpdate | Self::Apt(_) | Self::Debian => root,
             Self::BuildLinker { llvm_present, .. } => *llvm_present,
             Self::NightlySource { .. }
             | Self::FetchLinker
             | Self::Envoy
             | Self::Collector
-            | Self::PythonTools => true,
+            | Self::PythonTools
+            | Self::Zigbuild
+            | Self::Std(_) => true,
             Self::ByHand { .. } => false,
         }
     }
 
     /// May set-up go on when it fails? The tests that need it say so, and fail under CI.
     pub(crate) fn optional(&self) -> bool {
-        matches!(self, Self::Collector | Self::PythonTools)
+        matches!(
+            self,
+            Self::Collector | Self::PythonTools | Self::Std(_) | Self::Debian
+        )
     }
 
     /// Its commands, to be run at the top of the workspace.
@@ -124,6 +138,25 @@ impl Step {
                 .with("PIP_ROOT_USER_ACTION", "ignore".into()),
                 line("cp xtask/python-tools.txt target/tools/python-tools.txt"),
             ],
+            Self::Zigbuild => vec![
+                line("rm -rf target/tools/zigbuild"),
+                line(
+                    "python3 -m pip install --quiet --no-deps --no-compile --only-binary :all: \
+                     --require-hashes --target target/tools/zigbuild \
+                     --requirement xtask/zigbuild.txt",
+                )
+                .with("PIP_ROOT_USER_ACTION", "ignore".into()),
+                line("cp xtask/zigbuild.txt target/tools/zigbuild.txt"),
+            ],
+            Self::Std(triple) => vec![line(&format!("rustup target add {triple}"))],
+            // Made beside its place, so that half of one is never taken for a whole.
+            Self::Debian => vec![
+                line("rm -rf target/tools/debian target/tools/debian.part"),
+                line(&format!(
+                    "debootstrap --variant=minbase {DEBIAN_SUITE} target/tools/debian.part"
+                )),
+                line("mv target/tools/debian.part target/tools/debian"),
+            ],
             Self::ByHand { commands, .. } => commands.clone(),
         }
     }
@@ -149,6 +182,14 @@ impl fmt::Display for Step {
             ),
             Self::PythonTools => f.write_str(
                 "fetch ddapm-test-agent and kubernetes-validate into target/tools (190 MB)",
+            ),
+            Self::Zigbuild => f.write_str(
+                "fetch zig and cargo-zigbuild into target/tools (100 MB, 420 MB unpacked)",
+            ),
+            Self::Std(triple) => write!(f, "fetch Rust's standard library for {triple}"),
+            Self::Debian => write!(
+                f,
+                "make a minimal Debian ({DEBIAN_SUITE}) in target/tools (a minute, 210 MB)"
             ),
             Self::ByHand { what, .. } => f.write_str(what),
         }
@@ -231,6 +272,16 @@ mod tests {
                 "cargo binstall --no-confirm bpf-linker@0.13.0",
             ),
             (
+                Step::Std("aarch64-unknown-linux-gnu"),
+                "rustup target add aarch64-unknown-linux-gnu",
+            ),
+            (
+                Step::Debian,
+                "rm -rf target/tools/debian target/tools/debian.part\n\
+                 debootstrap --variant=minbase bookworm target/tools/debian.part\n\
+                 mv target/tools/debian.part target/tools/debian",
+            ),
+            (
                 Step::Collector,
                 "scripts/build-collector.sh target/tools/otelcol\n\
                  cp scripts/build-collector.sh xtask/otelcol/main.go target/tools/otelcol/",
@@ -267,6 +318,9 @@ mod tests {
             (Step::Envoy, true, true),
             (Step::Collector, true, true),
             (Step::PythonTools, true, true),
+            (Step::Zigbuild, true, true),
+            (Step::Std("x"), true, true),
+            (Step::Debian, false, true),
             (by_hand, false, false),
         ] {
             assert_eq!(step.may_run(false), as_user, "{step:?}");

@@ -1,12 +1,42 @@
 //! Apache httpd with mod_proxy, event MPM.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::lane::{NAME, Open, Speak, Special};
 use super::{RequestLog, Route, Spec, lines_with};
 
-/// Where Debian keeps the modules.
-const MODULES: &str = "/usr/lib/apache2/modules";
+/// How a distribution packages httpd.
+struct Packaged {
+    modules: &'static str,
+    user: &'static str,
+    /// Modules that are part of the program elsewhere.
+    parts: &'static [(&'static str, &'static str)],
+}
+
+/// The first whose modules are there; Debian's where none is.
+const PACKAGED: [Packaged; 2] = [
+    Packaged {
+        modules: "/usr/lib/apache2/modules",
+        user: "www-data",
+        parts: &[],
+    },
+    // Fedora, the Enterprise Linux family, Amazon Linux.
+    Packaged {
+        modules: "/usr/lib64/httpd/modules",
+        user: "apache",
+        parts: &[
+            ("unixd_module", "mod_unixd.so"),
+            ("log_config_module", "mod_log_config.so"),
+        ],
+    },
+];
+
+fn packaged() -> &'static Packaged {
+    let mut known = PACKAGED.iter();
+    let found = known.find(|one| Path::new(one.modules).is_dir());
+    found.unwrap_or(&PACKAGED[0])
+}
 
 const LOADED: [(&str, &str); 8] = [
     ("mpm_event_module", "mod_mpm_event.so"),
@@ -32,11 +62,17 @@ pub(super) fn config(spec: &Spec<'_>) -> String {
         (http2, ("proxy_http2_module", "mod_proxy_http2.so")),
     ];
     let also = also.into_iter().filter(|(wanted, _)| *wanted);
-    for (name, file) in LOADED.into_iter().chain(also.map(|(_, module)| module)) {
-        text += &format!("LoadModule {name} {MODULES}/{file}\n");
+    let Packaged {
+        modules,
+        user,
+        parts,
+    } = packaged();
+    let parts = parts.iter().copied();
+    for (name, file) in parts.chain(LOADED).chain(also.map(|(_, module)| module)) {
+        text += &format!("LoadModule {name} {modules}/{file}\n");
     }
     text += &format!(
-        "User www-data\nGroup www-data\nServerName lab.test\nPidFile {pid}\n\
+        "User {user}\nGroup {user}\nServerName lab.test\nPidFile {pid}\n\
          DefaultRuntimeDir {dir}\nErrorLog {error}\nLogLevel info\n\
          LogFormat \"%{{begin:%H:%M:%S}}t.%{{begin:usec_frac}}t %h:%{{remote}}p \\\"%r\\\" %>s %B %D %X %{{X-Request-Id}}i\" lab\n\
          CustomLog {access} lab\n\
