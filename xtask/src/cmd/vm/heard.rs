@@ -73,6 +73,8 @@ impl Heard {
                 }
                 ran.err.push(text);
             }
+            // For the transcript.
+            Event::Kept { .. } => {}
             Event::Program { name, instructions } => {
                 // The same program may be loaded twice; the worse counts.
                 let most = self.programs.entry(name).or_default();

@@ -279,7 +279,8 @@ fn one(
         }
     })?;
     // For the one who wants to know more than the verdict.
-    fs::write(logs.join(format!("{}.ndjson", line.name)), transcript)?;
+    let told = logs.join(format!("{}.ndjson", line.name));
+    fs::write(&told, transcript)?;
     let row = judge::judge(
         line.name,
         &kernel.release.name,
@@ -293,6 +294,9 @@ fn one(
         for line in qemu::tail(&console, TAIL) {
             say(format!("    | {line}"));
         }
+    }
+    if !row.passed {
+        say(format!("vm: all it said is in {}", told.display()));
     }
     for ran in &heard.steps {
         let failed = plan
@@ -352,6 +356,7 @@ fn show(name: &str, elapsed: Duration, event: &Event, size: u64) {
         Event::Begin { .. }
         | Event::Out { .. }
         | Event::Err { .. }
+        | Event::Kept { .. }
         | Event::Program { .. }
         | Event::Done => return,
     };

@@ -82,6 +82,8 @@ pub(super) enum Event {
     Err { step: String, text: String },
     /// The verifier took one of its programs, after this many instructions.
     Program { name: String, instructions: u64 },
+    /// A line of what the lab wrote down about verdicts that were not right.
+    Kept { step: String, text: String },
     /// A step is over.
     End {
         step: String,

@@ -14,7 +14,7 @@ mod tally;
 mod trial;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -252,10 +252,18 @@ fn run_controls(
 /// Does a case belong to a request that a trial needed to fail, or to hold others up? So it does to one
 /// that was to warm a backend up and met it while it came back: that client really got an error.
 fn is_helper(case: &Value) -> bool {
-    let path = case["downstream"]["path"].as_str().unwrap_or("");
-    let last = path.rsplit('/').next();
+    let last = path_of(case).rsplit('/').next();
     let failed = case["outcome"] == "error-response";
     last.is_some_and(|last| last.starts_with("H-") || failed && last.starts_with("W-"))
+}
+
+fn path_of(case: &Value) -> &str {
+    case["downstream"]["path"].as_str().unwrap_or("")
+}
+
+/// The path of a trial's first attempt, given that of any.
+fn first_attempt(path: &str) -> &str {
+    path.split(trial::AGAIN).next().unwrap_or(path)
 }
 
 /// The control to whose traffic a case belongs.
@@ -402,6 +410,9 @@ fn conclude(
     logs: &BTreeMap<(Kind, Place), Logs>,
 ) -> Result<Outcome> {
     let mut tally = Tally::default();
+    // What an attempt left that did not come about, and was made again, is not judged either.
+    let again = done.iter().filter(|one| one.path.contains(trial::AGAIN));
+    let retried: BTreeSet<&str> = again.map(|one| first_attempt(&one.path)).collect();
     let mut stray = 0;
     let mut lost = 0;
     let mut notes = String::new();
@@ -415,8 +426,7 @@ fn conclude(
         let all = ended.cases();
         let mut cases: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for case in &all {
-            let path = case["downstream"]["path"].as_str().unwrap_or("");
-            cases.entry(path).or_default().push(case);
+            cases.entry(path_of(case)).or_default().push(case);
         }
         for one in done {
             if !one.trial.variant.counts_in(*view) {
@@ -459,7 +469,7 @@ fn conclude(
             continue;
         }
         for case in cases.into_values().flatten() {
-            if is_helper(case) {
+            if is_helper(case) || retried.contains(first_attempt(path_of(case))) {
                 continue;
             }
             if let Some(control) = control_of(&mut controls, case) {
@@ -551,6 +561,25 @@ impl Progress {
     fn end(&self) {
         if self.terminal {
             eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_of_a_trial_are_known_by_their_first() {
+        for (path, expected) in [
+            ("/rst/E09-haproxy-reset-1", "/rst/E09-haproxy-reset-1"),
+            (
+                "/rst/E09-haproxy-reset-1-again2",
+                "/rst/E09-haproxy-reset-1",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(first_attempt(path), expected);
         }
     }
 }

@@ -44,11 +44,14 @@ struct Asked {
     reply: Option<Reply>,
 }
 
+/// Ends the path of a trial that is tried again, before the number of the attempt.
+pub(super) const AGAIN: &str = "-again";
+
 /// Makes one request fail. Each attempt has a path of its own.
 pub(super) fn perform(world: &World, trial: Trial, number: usize, seed: &mut Seed) -> Done {
     let again = match number {
         0 => String::new(),
-        number => format!("-again{number}"),
+        number => format!("{AGAIN}{number}"),
     };
     let path = format!("/{}/{trial}{again}", trial.variant.make.fault().0);
     match attempt(world, &trial, &path, seed) {

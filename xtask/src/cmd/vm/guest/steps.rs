@@ -17,6 +17,9 @@ use super::{Host, budget};
 /// How many lines of each stream of a step the host gets; a slow port would hold up the rest.
 const MOST_LINES: usize = 2000;
 
+/// How many of the lab's notes.
+const MOST_NOTES: usize = 100;
+
 pub(super) fn all(plan: &Plan, host: &Host) {
     let mut impossible = false;
     for step in &plan.steps {
@@ -38,6 +41,9 @@ pub(super) fn all(plan: &Plan, host: &Host) {
             });
             (None, false, String::new())
         });
+        if step.kind == Kind::Lab {
+            keep(step, host);
+        }
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         host.tell(&Event::End {
             step: step.name.clone(),
@@ -46,6 +52,22 @@ pub(super) fn all(plan: &Plan, host: &Host) {
             timed_out,
         });
         impossible = step.kind == Kind::Doctor && says_impossible(&said);
+    }
+}
+
+/// Hands on what the lab wrote down, which ends with the guest.
+fn keep(step: &Step, host: &Host) {
+    let Ok(runs) = std::fs::read_dir(xtask::paths::target_dir().join("lab")) else {
+        return;
+    };
+    for run in runs.flatten() {
+        let notes = std::fs::read_to_string(run.path().join("not-right.ndjson"));
+        for line in notes.unwrap_or_default().lines().take(MOST_NOTES) {
+            host.tell(&Event::Kept {
+                step: step.name.clone(),
+                text: line.to_owned(),
+            });
+        }
     }
 }
 
