@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use xtask::dist::{self, About, Glibc, Order, Outcome, Target, needs};
@@ -17,6 +18,8 @@ use xtask::lab::ready;
 
 /// The glibc of the Debian that set-up makes.
 const DEBIAN_GLIBC: Glibc = Glibc::new(2, 36);
+
+const EPOCH: u64 = 1_795_389_557;
 
 fn why502() -> PathBuf {
     let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
@@ -41,6 +44,17 @@ fn package(version: &str, epoch: u64, out: &Path) -> Outcome {
     dist::package(&about, &[order], out, &|_| {}).unwrap()
 }
 
+/// Made once for both tests, since compression takes its time.
+fn first() -> &'static Outcome {
+    static MADE: OnceLock<(tempfile::TempDir, Outcome)> = OnceLock::new();
+    let (_, outcome) = MADE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = package("1.2.3", EPOCH, dir.path());
+        (dir, outcome)
+    });
+    outcome
+}
+
 fn artefact(outcome: &Outcome, kind: &str) -> PathBuf {
     let mut artefacts = outcome.artefacts.iter();
     artefacts.find(|one| one.kind == kind).unwrap().path.clone()
@@ -51,14 +65,16 @@ fn the_same_program_gives_the_same_packages() {
     if !ready::wanted() {
         return;
     }
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let outcome = package("1.2.3", 1_795_389_557, one.path());
+    let outcome = first();
+    let one = artefact(outcome, "checksums");
+    let one = one.parent().unwrap();
+    let two = tempfile::tempdir().unwrap();
     let kinds: BTreeSet<&str> = outcome.artefacts.iter().map(|one| one.kind).collect();
     assert_eq!(kinds, ["checksums", "deb", "rpm", "sbom", "tarball"].into());
-    package("1.2.3", 1_795_389_557, two.path());
+    package("1.2.3", EPOCH, two.path());
     let sums = |dir: &Path| fs::read_to_string(dir.join("SHA256SUMS")).unwrap();
-    assert_eq!(sums(one.path()), sums(two.path()));
-    assert_eq!(sums(one.path()).lines().count(), 4);
+    assert_eq!(sums(one), sums(two.path()));
+    assert_eq!(sums(one).lines().count(), 4);
     let checked = Command::new("sha256sum")
         .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
         .current_dir(two.path())
@@ -66,7 +82,7 @@ fn the_same_program_gives_the_same_packages() {
     assert!(checked.unwrap().success());
 
     // No licence wants less than its text; what the SBOM lists is what the notices name.
-    let bom = fs::read_to_string(artefact(&outcome, "sbom")).unwrap();
+    let bom = fs::read_to_string(artefact(outcome, "sbom")).unwrap();
     let bom: Value = serde_json::from_str(&bom).unwrap();
     let components = bom["components"].as_array().unwrap();
     for name in [
@@ -110,10 +126,10 @@ fn a_fresh_debian_takes_the_package_and_gives_it_back() {
         );
         return;
     }
-    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let new = tempfile::tempdir().unwrap();
     let debian = Debian::new().unwrap();
-    let first = artefact(&package("1.2.3", 1_795_389_557, old.path()), "deb");
-    let second = artefact(&package("1.2.4", 1_795_389_558, new.path()), "deb");
+    let first = artefact(first(), "deb");
+    let second = artefact(&package("1.2.4", EPOCH + 1, new.path()), "deb");
     let (first, second) = (
         debian.bring(&first).unwrap(),
         debian.bring(&second).unwrap(),
