@@ -101,7 +101,18 @@ pub(super) fn parts(program: Vec<u8>, speaker: &Path, notices: String) -> Result
         examples: below(&scripts.join("fleet"))?,
         licences,
         notices,
+        std_notices: std_notices()?,
     })
+}
+
+/// What rustup's toolchains have beside their documents.
+fn std_notices() -> Result<Option<String>> {
+    let sysroot = stdout(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let path = Path::new(sysroot.trim()).join("share/doc/rust/COPYRIGHT-library.html");
+    match path.exists() {
+        true => read(&path).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The program's page, and those of all commands that it names.

@@ -152,6 +152,9 @@ fn one(
     }
     let sha256 = hex(&Sha256::digest(&program));
     let parts = gather::parts(program, &order.speaker, notices::document(&noticed))?;
+    if parts.std_notices.is_none() {
+        say("the notices of Rust's standard library are not beside this compiler, and left out");
+    }
     let mit = parts
         .licences
         .iter()

@@ -56,6 +56,8 @@ pub(super) struct Parts {
     pub(super) licences: Vec<(String, String)>,
     /// The notices of everything that is linked in.
     pub(super) notices: String,
+    /// Those of Rust's standard library; `None` where the compiler came without them.
+    pub(super) std_notices: Option<String>,
 }
 
 /// Whose rules the places of files follow.
@@ -158,6 +160,13 @@ pub(super) fn place(parts: &Parts, family: Family) -> Result<Vec<File>> {
         Kind::Licence,
         gzip(parts.notices.as_bytes())?,
     ));
+    if let Some(text) = &parts.std_notices {
+        files.push(file(
+            format!("{prefix}{licences}/RUST-STD-NOTICES.html.gz"),
+            Kind::Licence,
+            gzip(text.as_bytes())?,
+        ));
+    }
     // Debian wants them in one file of another form, which its packager adds.
     if family != Family::Debian {
         for (name, text) in &parts.licences {
@@ -218,6 +227,7 @@ mod tests {
             examples: vec![("alerts.yml".into(), Vec::new())],
             licences: vec![text("LICENSE-MIT")],
             notices: "n".into(),
+            std_notices: Some("s".into()),
         }
     }
 
@@ -236,6 +246,7 @@ mod tests {
                 "755 usr/bin/why502",
                 "644 usr/lib/systemd/system/why502.service",
                 "644 usr/share/bash-completion/completions/why502",
+                "644 usr/share/doc/why502/RUST-STD-NOTICES.html.gz",
                 "644 usr/share/doc/why502/THIRD-PARTY-NOTICES.gz",
                 "644 usr/share/doc/why502/examples/alerts.yml",
                 "644 usr/share/doc/why502/rules/a.md",
