@@ -14,7 +14,7 @@ mod tally;
 mod trial;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -261,9 +261,13 @@ fn path_of(case: &Value) -> &str {
     case["downstream"]["path"].as_str().unwrap_or("")
 }
 
-/// The path of a trial's first attempt, given that of any.
-fn first_attempt(path: &str) -> &str {
-    path.split(trial::AGAIN).next().unwrap_or(path)
+/// Is it the path of an attempt of one of these trials, or of a request that belongs to one?
+fn is_attempt(path: &str, trials: &[String]) -> bool {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    let mut rests = trials
+        .iter()
+        .filter_map(|name| last.strip_prefix(name.as_str()));
+    rests.any(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// The control to whose traffic a case belongs.
@@ -410,9 +414,11 @@ fn conclude(
     logs: &BTreeMap<(Kind, Place), Logs>,
 ) -> Result<Outcome> {
     let mut tally = Tally::default();
-    // What an attempt left that did not come about, and was made again, is not judged either.
-    let again = done.iter().filter(|one| one.path.contains(trial::AGAIN));
-    let retried: BTreeSet<&str> = again.map(|one| first_attempt(&one.path)).collect();
+    // What an attempt left that did not come about, or was made again, is not judged either: some of
+    // its requests really failed, in another way than the one wanted.
+    let again = done.iter();
+    let again = again.filter(|one| one.void.is_some() || one.path.contains(trial::AGAIN));
+    let retried: Vec<String> = again.map(|one| one.trial.to_string()).collect();
     let mut stray = 0;
     let mut lost = 0;
     let mut notes = String::new();
@@ -469,7 +475,7 @@ fn conclude(
             continue;
         }
         for case in cases.into_values().flatten() {
-            if is_helper(case) || retried.contains(first_attempt(path_of(case))) {
+            if is_helper(case) || is_attempt(path_of(case), &retried) {
                 continue;
             }
             if let Some(control) = control_of(&mut controls, case) {
@@ -570,16 +576,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_of_a_trial_are_known_by_their_first() {
+    fn attempts_of_a_trial_are_known_by_its_name() {
+        let trials = ["E15-nginx-crossing-1".to_owned()];
         for (path, expected) in [
-            ("/rst/E09-haproxy-reset-1", "/rst/E09-haproxy-reset-1"),
-            (
-                "/rst/E09-haproxy-reset-1-again2",
-                "/rst/E09-haproxy-reset-1",
-            ),
-            ("", ""),
+            ("/ok/E15-nginx-crossing-1", true),
+            ("/ok/E15-nginx-crossing-1-54", true),
+            ("/ok/E15-nginx-crossing-1-again2-3", true),
+            ("/ok/E15-nginx-crossing-10", false),
+            ("/ok/E15-haproxy-crossing-1", false),
+            ("", false),
         ] {
-            assert_eq!(first_attempt(path), expected);
+            assert_eq!(is_attempt(path, &trials), expected, "{path}");
         }
+        assert!(!is_attempt("/ok/x", &[]));
     }
 }
