@@ -557,8 +557,9 @@ fn connect(
         namespace.ip(&format!(
             "addr add {net}.1/24 dev up0\nlink set up0 up\nroute add default via {net}.254\n"
         ))?;
-        // What was learnt of a path is forgotten soon, so that it is learnt again.
-        namespace.sysctl("ipv4/route/mtu_expires", "2")?;
+        // What was learnt of a path is forgotten soon, so that it is learnt again; older kernels have
+        // this for the whole host only.
+        let _ = namespace.sysctl("ipv4/route/mtu_expires", "2");
     }
     // Nobody answers for 198.18.1.99: known after 0.3 s instead of 3.
     near.sysctl("ipv4/neigh/up0/retrans_time_ms", "100")?;
