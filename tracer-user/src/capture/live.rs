@@ -78,6 +78,9 @@ pub(crate) async fn run<S: Sink>(
         watched,
         first: _,
     } = watching;
+    // First of all: who reads that it is attached may end it at once, and wants the report.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     super::memory::give_back();
     let ring = tracer.take_ring().context("the ring buffer is gone")?;
     let mut logger = options
@@ -99,8 +102,6 @@ pub(crate) async fn run<S: Sink>(
         last_icmp: Instant::now(),
         last_losses: Losses::new(),
     };
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let mut tick = every(TICK);
     let mut counters = every(COUNTERS);
     let mut look = every(LOOK);
