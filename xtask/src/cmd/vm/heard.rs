@@ -1,7 +1,5 @@
 //! What was heard of a guest, folded line by line into what it did.
 
-use std::collections::BTreeMap;
-
 use super::plan::Event;
 
 /// How much of a step's standard error is kept to be shown when it fails.
@@ -16,8 +14,6 @@ pub(super) struct Heard {
     pub(super) boot_ms: u64,
     pub(super) notes: Vec<String>,
     pub(super) steps: Vec<Ran>,
-    /// Instructions that the verifier looked at, by program.
-    pub(super) programs: BTreeMap<String, u64>,
     /// Did it come to its end?
     pub(super) done: bool,
 }
@@ -75,11 +71,6 @@ impl Heard {
             }
             // For the transcript.
             Event::Kept { .. } => {}
-            Event::Program { name, instructions } => {
-                // The same program may be loaded twice; the worse counts.
-                let most = self.programs.entry(name).or_default();
-                *most = instructions.max(*most);
-            }
             Event::End {
                 step,
                 code,
@@ -130,8 +121,6 @@ mod tests {
             r#"{"event":"out","step":"a","text":"{"}"#,
             r#"{"event":"out","step":"a","text":"}"}"#,
             r#"{"event":"err","step":"a","text":"oh"}"#,
-            r#"{"event":"program","name":"p","instructions":5}"#,
-            r#"{"event":"program","name":"p","instructions":3}"#,
             r#"{"event":"end","step":"a","code":0,"ms":7,"timed_out":false}"#,
             r#"{"event":"skip","step":"b","why":"no"}"#,
             r#"{"event":"unknown"}"#,
@@ -140,7 +129,6 @@ mod tests {
             heard.line(line);
         }
         assert_eq!(heard.release.as_deref(), Some("6.1.0"));
-        assert_eq!(heard.programs["p"], 5);
         let a = heard.find("a").unwrap();
         assert_eq!(a.out, "{\n}\n");
         assert_eq!(a.err, ["oh"]);

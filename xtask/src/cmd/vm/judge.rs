@@ -1,6 +1,6 @@
 //! From what a guest did to a verdict on its kernel. Plain functions of what was heard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -126,12 +126,13 @@ pub(super) fn judge(
         reasons.push(format!("{skipped} of {tests} tests were skipped"));
     }
 
-    let max_insns = heard.programs.values().copied().max();
-    reasons.extend(over_budget(&heard.programs, MOST_INSTRUCTIONS));
+    let insns = doctor.as_ref().map(instructions).unwrap_or_default();
+    let max_insns = insns.values().copied().max();
+    reasons.extend(over_budget(&insns, MOST_INSTRUCTIONS));
     if max_insns.is_none() && reasons.is_empty() {
         reasons.push(format!(
             "the verifier's work was not measured{}",
-            because(plan, heard, Kind::Budget)
+            because(plan, heard, Kind::Doctor)
         ));
     }
 
@@ -157,7 +158,7 @@ pub(super) fn judge(
         skipped,
         max_insns,
         max_insns_limit: MOST_INSTRUCTIONS,
-        insns: full_names(&heard.programs, doctor.as_ref()),
+        insns,
         lab,
         observes: doctor.map(observes).unwrap_or_default(),
         limits,
@@ -243,28 +244,14 @@ fn over_budget(programs: &BTreeMap<String, u64>, limit: u64) -> Vec<String> {
     .collect()
 }
 
-/// The kernel cuts names after 15 characters; the doctor knows those of hooks and programs.
-fn full_names(programs: &BTreeMap<String, u64>, doctor: Option<&Value>) -> BTreeMap<String, u64> {
-    let lists = doctor.into_iter().flat_map(|doctor| {
-        [&doctor["hooks"], &doctor["load"]["programs"]]
-            .into_iter()
-            .filter_map(Value::as_array)
-            .flatten()
-    });
-    let known: BTreeSet<&str> = lists.filter_map(|one| one["name"].as_str()).collect();
-    let full = |name: &String| -> String {
-        let mut candidates = known
-            .iter()
-            .filter(|known| known.starts_with(name.as_str()));
-        match (candidates.next(), candidates.next()) {
-            (Some(only), None) if name.len() == 15 => (*only).to_owned(),
-            _ => name.clone(),
-        }
+/// What the verifier looked at, by program, as the doctor tells.
+fn instructions(doctor: &Value) -> BTreeMap<String, u64> {
+    let programs = doctor["load"]["programs"].as_array();
+    let one = |program: &Value| {
+        let name = program["name"].as_str()?.to_owned();
+        Some((name, program["verified_insns"].as_u64()?))
     };
-    programs
-        .iter()
-        .map(|(name, number)| (full(name), *number))
-        .collect()
+    programs.into_iter().flatten().filter_map(one).collect()
 }
 
 /// What of the doctor's words depends on the kernel. Generic, so that what it learns to say later
@@ -418,7 +405,6 @@ mod tests {
             environment: Vec::new(),
             steps: vec![
                 step("doctor", Kind::Doctor),
-                step("verifier", Kind::Budget),
                 step("one", Kind::Test),
                 step("lab", Kind::Lab),
             ],
@@ -445,7 +431,7 @@ mod tests {
             "outlook": "works", "schema": "s", "host": "guest", "task_pt_regs": true,
             "kernel": {"release": "6.1.0", "machine": "x86_64", "btf": {"ok": true}},
             "hooks": [{"name": "inet_sock_set_state", "found": true, "required": true}],
-            "reset_reasons": ["A", "B"], "problems": [],
+            "reset_reasons": ["A", "B"], "problems": [], "load": load(5000),
         });
         let lab = json!({
             "rows": [{"id": "E15", "proxy": "nginx", "variant": "crossing", "total": 4, "right": 3, "wrong": 1, "unexplained": 0}],
@@ -457,14 +443,12 @@ mod tests {
             notes: Vec::new(),
             steps: vec![
                 ran("doctor", &doctor.to_string()),
-                ran("verifier", ""),
                 ran(
                     "one",
                     "test one ... ok\n\ntest result: ok. 1 passed; 0 failed",
                 ),
                 ran("lab", &lab.to_string()),
             ],
-            programs: BTreeMap::from([("inet_sock_set_s".to_owned(), 5000)]),
             done: true,
         };
         change(&mut heard);
@@ -473,12 +457,21 @@ mod tests {
 
     fn doctor(heard: &mut Heard, outlook: &str, problem: &str) {
         heard.steps[0].out =
-            json!({"outlook": outlook, "problems": [{"what": problem}]}).to_string();
+            json!({"outlook": outlook, "problems": [{"what": problem}], "load": load(5000)})
+                .to_string();
+    }
+
+    fn load(instructions: u64) -> Value {
+        json!({"programs": [{"name": "inet_sock_set_state", "verified_insns": instructions}]})
+    }
+
+    fn loaded(heard: &mut Heard, load: Value) {
+        heard.steps[0].out = json!({"outlook": "works", "problems": [], "load": load}).to_string();
     }
 
     fn totals(heard: &mut Heard, right: u64, wrong: u64, sure: u64, unexplained: u64, alarms: u64) {
         let total = right + wrong + unexplained;
-        heard.steps[3].out =
+        heard.steps[2].out =
             json!({"rows": [], "totals": {"total": total, "right": right, "wrong": wrong,
             "wrong_strong": sure, "unexplained": unexplained, "false_cases": alarms}})
             .to_string();
@@ -527,37 +520,41 @@ mod tests {
         let cases: [(&str, Change, &str); 15] = [
             (
                 "over budget",
-                |h| h.programs.extend([("p".to_owned(), 250_001)]),
-                "250001 instructions of p",
+                |h| loaded(h, load(250_001)),
+                "250001 instructions of inet_sock_set_state",
             ),
-            ("not measured", |h| h.programs.clear(), "was not measured"),
+            (
+                "not measured",
+                |h| loaded(h, json!({"programs": []})),
+                "was not measured",
+            ),
             (
                 "failed test",
                 |h| {
-                    h.steps[2].end = Some(StepEnd::Ended {
+                    h.steps[1].end = Some(StepEnd::Ended {
                         code: Some(101),
                         ms: 1,
                         timed_out: false,
                     });
-                    h.steps[2].err =
+                    h.steps[1].err =
                         vec!["thread 'x' panicked at y.rs:1:2:".into(), "no case".into()];
                 },
                 "test one: no case",
             ),
             (
                 "renamed test",
-                |h| h.steps[2].out.clear(),
+                |h| h.steps[1].out.clear(),
                 "no test of that name ran",
             ),
             (
                 "skipped test",
-                |h| h.steps[2].err.push("*** SKIPPED, NOTHING".into()),
+                |h| h.steps[1].err.push("*** SKIPPED, NOTHING".into()),
                 "1 of 1 tests were skipped",
             ),
             (
                 "slow test",
                 |h| {
-                    h.steps[2].end = Some(StepEnd::Ended {
+                    h.steps[1].end = Some(StepEnd::Ended {
                         code: None,
                         ms: 1,
                         timed_out: true,
@@ -567,7 +564,7 @@ mod tests {
             ),
             (
                 "torn test",
-                |h| h.steps[2].end = None,
+                |h| h.steps[1].end = None,
                 "test one: did not end",
             ),
             (
@@ -581,8 +578,8 @@ mod tests {
             (
                 "no lab",
                 |h| {
-                    h.steps[3].out.clear();
-                    h.steps[3].err.push("no nft".into());
+                    h.steps[2].out.clear();
+                    h.steps[2].err.push("no nft".into());
                 },
                 "the lab gave no result: no nft",
             ),

@@ -357,7 +357,6 @@ fn show(name: &str, elapsed: Duration, event: &Event, size: u64) {
         | Event::Out { .. }
         | Event::Err { .. }
         | Event::Kept { .. }
-        | Event::Program { .. }
         | Event::Done => return,
     };
     say(format!("    {:>4} s  {name:<6}  {text}", elapsed.as_secs()));

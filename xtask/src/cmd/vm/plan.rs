@@ -51,10 +51,8 @@ pub(super) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// JSON about this machine. If it says that a capture is impossible, what follows is left out.
+    /// JSON about this machine, and about the programs, which it loads. If it says that a capture is impossible, what follows is left out.
     Doctor,
-    /// The program loads its kernel programs, and the verifier is asked how long it took.
-    Budget,
     /// A test: its exit code counts.
     Test,
     /// The lab's JSON.
@@ -80,8 +78,6 @@ pub(super) enum Event {
     Out { step: String, text: String },
     /// A line of its standard error.
     Err { step: String, text: String },
-    /// The verifier took one of its programs, after this many instructions.
-    Program { name: String, instructions: u64 },
     /// A line of what the lab wrote down about verdicts that were not right.
     Kept { step: String, text: String },
     /// A step is over.
@@ -107,20 +103,12 @@ impl Plan {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             limit,
         };
-        let mut steps = vec![
-            step(
-                "doctor",
-                Kind::Doctor,
-                120,
-                &[WHY502, "doctor", "--format", "json"],
-            ),
-            step(
-                "verifier",
-                Kind::Budget,
-                240,
-                &[WHY502, "capture", "--duration", "1s", "--pid", "1"],
-            ),
-        ];
+        let mut steps = vec![step(
+            "doctor",
+            Kind::Doctor,
+            240,
+            &[WHY502, "doctor", "--load", "--format", "json"],
+        )];
         for test in TESTS {
             let command = [LIVE, "--exact", test, "--test-threads=1", "--nocapture"];
             steps.push(step(test, Kind::Test, 300, &command));

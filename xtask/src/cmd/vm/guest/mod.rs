@@ -1,6 +1,5 @@
 //! The guest's side: the first process of a kernel that was booted, which carries the plan out.
 
-mod budget;
 mod machine;
 mod steps;
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::super::plan::{Event, Kind, Plan, Step};
-use super::{Host, budget};
+use super::Host;
 
 /// How many lines of each stream of a step the host gets; a slow port would hold up the rest.
 const MOST_LINES: usize = 2000;
@@ -88,9 +88,6 @@ fn one(step: &Step, host: &Host) -> Result<(Option<i32>, bool, String)> {
         .stderr(Stdio::piped())
         // Whatever it starts ends with it.
         .process_group(0);
-    if step.kind == Kind::Budget {
-        budget::trace(&mut command);
-    }
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
@@ -114,12 +111,7 @@ fn one(step: &Step, host: &Host) -> Result<(Option<i32>, bool, String)> {
         }
     });
     let limit = Duration::from_secs(step.limit);
-    let (code, timed_out) = match step.kind {
-        Kind::Budget => budget::watch(&child, limit, &mut |name, instructions| {
-            host.tell(&Event::Program { name, instructions });
-        })?,
-        Kind::Doctor | Kind::Test | Kind::Lab => wait(&mut child, limit)?,
-    };
+    let (code, timed_out) = wait(&mut child, limit)?;
     // What it left behind would hold the pipes open.
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         // Fails if nobody is left.
