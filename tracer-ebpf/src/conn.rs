@@ -166,6 +166,20 @@ pub mod flags {
 /// No reset reason is known.
 pub const NO_REASON: u32 = u32::MAX;
 
+/// Concluded from the socket that sent the reset, where the kernel names no reason (before 6.10): a
+/// segment came for a socket that its program had closed.
+pub const REASON_CLOSED: u32 = u32::MAX - 1;
+
+/// Likewise: its program closed it with payload unread.
+pub const REASON_UNREAD: u32 = u32::MAX - 2;
+
+/// The concluded reasons by the names that newer kernels give to the same code paths: `enum sk_rst_reason`
+/// of <https://github.com/torvalds/linux/blob/v6.18/include/net/rstreason.h>.
+pub const CONCLUDED_REASONS: [(u32, &str); 2] = [
+    (REASON_CLOSED, "TCP_ABORT_ON_DATA"),
+    (REASON_UNREAD, "TCP_ABORT_ON_CLOSE"),
+];
+
 /// One connection. "Request" and "response" are those of HTTP: on an accepted connection the request
 /// is received and the response sent, on a connecting one it is the other way round.
 #[repr(C)]

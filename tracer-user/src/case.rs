@@ -195,7 +195,7 @@ pub struct Attempt {
     pub srtt_us: Option<u64>,
     /// Retransmissions during this exchange.
     pub retransmits: u32,
-    /// Name of the reset reason, where a kernel told one.
+    /// Name of the reset reason: told by a kernel, or on older ones concluded from the socket that sent it.
     pub reset_reason: Option<String>,
     /// Errno that the socket reported.
     pub errno: Option<i32>,

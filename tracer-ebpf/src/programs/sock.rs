@@ -155,6 +155,13 @@ pub(crate) fn unread(sk: u64) -> u32 {
         .wrapping_sub(read_or_zero(sk, offset!(tcp_copied_seq)))
 }
 
+/// Are both directions shut down? `close` begins with that.
+#[inline(always)]
+pub(crate) fn is_shut(sk: u64) -> bool {
+    // SHUTDOWN_MASK of include/net/sock.h.
+    read_or_zero::<u8>(sk, offset!(sock_sk_shutdown)) & 3 == 3
+}
+
 /// Inode number of the socket file; 0 if it has none.
 #[inline(always)]
 pub(crate) fn inode(sk: u64) -> u64 {

@@ -4,13 +4,13 @@ mod tls;
 
 use std::collections::HashMap;
 
-use tracer_ebpf::{Cause, flags};
+use tracer_ebpf::{Cause, conn::CONCLUDED_REASONS, flags};
 
 use crate::diagnose::{AttemptFacts, End, Phase, Progress, TlsAnswer};
 use crate::event::Exchange;
 use crate::http::{self, Completeness, ContentLength, Response};
 
-/// Names of reset reasons by number, from the running kernel.
+/// Names of reset reasons by number.
 pub(super) type Reasons = HashMap<u32, String>;
 
 /// What an upstream record is to a client's outcome.
@@ -26,6 +26,15 @@ pub(super) enum Kind {
     Complete,
     /// No request was sent on it, and the proxy itself closed it.
     Unused,
+}
+
+/// The names of reset reasons: those of the kernel, and those that its programs conclude.
+pub(super) fn reasons(of_kernel: &[(u32, String)]) -> Reasons {
+    let concluded = CONCLUDED_REASONS.map(|(number, name)| (number, name.to_owned()));
+    concluded
+        .into_iter()
+        .chain(of_kernel.iter().cloned())
+        .collect()
 }
 
 /// Turns a record of a backend exchange into facts.
@@ -185,6 +194,8 @@ fn until_close(exchange: &Exchange) -> Option<Progress> {
 mod tests {
     use tracer_ebpf::Role;
 
+    use tracer_ebpf::conn::REASON_CLOSED;
+
     use super::*;
     use crate::diagnose::testing::{AttemptBuilder, exchange};
 
@@ -270,15 +281,21 @@ mod tests {
 
     #[test]
     fn reasons_get_their_names() {
-        let reasons = Reasons::from([
+        let reasons = reasons(&[
             (6, "SK_RST_REASON_TCP_STATE".into()),
             (7, "NO_SOCKET".into()),
         ]);
         let mut x = exchange(Role::Connecting, 1);
         x.reset_received_reason = Some(6);
         x.reset_sent_reason = Some(99);
-        let facts = read(x, &reasons);
+        let facts = read(x.clone(), &reasons);
         assert_eq!(facts.reset_received_reason.as_deref(), Some("TCP_STATE"));
         assert_eq!(facts.reset_sent_reason, None);
+        x.reset_received_reason = Some(REASON_CLOSED);
+        let facts = read(x, &reasons);
+        assert_eq!(
+            facts.reset_received_reason.as_deref(),
+            Some("TCP_ABORT_ON_DATA")
+        );
     }
 }

@@ -264,7 +264,7 @@ impl Correlator {
             .iter()
             .filter_map(|name| Outcome::from_name(name))
             .collect();
-        self.reasons = start.reset_reasons.iter().cloned().collect();
+        self.reasons = intake::reasons(&start.reset_reasons);
     }
 
     fn learn(&mut self, pid: u32, kind: ProxyKind, instance: Option<u32>) {

@@ -213,7 +213,8 @@ fn hooks(features: &Features, out: &mut impl Write) -> io::Result<()> {
     };
     writeln!(out, "{iterator}")?;
     let reasons = match features.reset_reasons.len() {
-        0 => "  none     reasons of resets: this kernel does not name why it sends one".to_owned(),
+        0 => "  none     reasons of resets: this kernel does not name why it sends one; two are concluded from its sockets"
+            .to_owned(),
         count => format!("  found    {count} reasons of resets, by name"),
     };
     writeln!(out, "{reasons}")

@@ -101,7 +101,7 @@ fn lacks(features: &Features, net_raw: bool) -> [Lack; 11] {
         lack(
             no_reasons,
             Inferred,
-            "without the reason of a reset, told by the order of FIN, request and acknowledgements; a backend on this host that answers with a reset alone gives rst-before-response",
+            "without the reason of a reset, told by the order of FIN, request and acknowledgements, and by the state of a socket of this host that sends the reset",
             &["keepalive-race"],
         ),
         lack(

@@ -2,7 +2,10 @@
 //! <https://github.com/torvalds/linux/blob/v6.18/include/trace/events/tcp.h>
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
-use tracer_ebpf::{ABSENT, conn::NO_REASON};
+use tracer_ebpf::{
+    ABSENT,
+    conn::{NO_REASON, REASON_CLOSED, REASON_UNREAD},
+};
 
 use crate::programs::{
     conn, end,
@@ -10,6 +13,9 @@ use crate::programs::{
     maps::{ARRIVED_RESETS, ArrivedReset, Ends, SAME_RESET_NS, SENT_RESETS, SentReset},
     sock,
 };
+
+// include/net/tcp_states.h
+const CLOSE: u8 = 7;
 
 /// We, or somebody else on this host, sent RST. Sockets of other processes count too: the peer of a
 /// traced connection may live on this host, and then its kernel's reason is ours to read.
@@ -19,7 +25,7 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     let skb: u64 = ctx.arg(1);
     // Third argument from 6.10 on; reading an argument that is not there would be refused.
     let reason = if offset!(reset_reason_arg) == ABSENT {
-        NO_REASON
+        concluded(sk, skb)
     } else {
         ctx.arg::<u32>(2)
     };
@@ -58,6 +64,24 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         None => {}
     }
     0
+}
+
+/// Why a socket sends a reset, on a kernel that does not say so.
+#[inline(always)]
+fn concluded(sk: u64, skb: u64) -> u32 {
+    // Before it answers, `tcp_rcv_state_process` has a closed socket that data came for done with
+    // (`tcp_reset`); other sockets that answer with a reset listen or are about to connect.
+    // https://github.com/torvalds/linux/blob/v6.1/net/ipv4/tcp_input.c, TCPABORTONDATA
+    if sk != 0 && skb != 0 && sock::state(sk) == CLOSE {
+        return REASON_CLOSED;
+    }
+    // `__tcp_close` shuts both directions down first, and its reset is the only one then for which
+    // payload lies unread; a FIN counts as one there.
+    // https://github.com/torvalds/linux/blob/v6.1/net/ipv4/tcp.c, TCPABORTONCLOSE
+    if sk != 0 && skb == 0 && sock::is_shut(sk) && sock::unread(sk) > 1 {
+        return REASON_UNREAD;
+    }
+    NO_REASON
 }
 
 #[inline(always)]
