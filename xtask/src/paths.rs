@@ -22,6 +22,16 @@ pub fn why502() -> PathBuf {
     target_dir().join("release/why502")
 }
 
+/// The program that the environment names (`WHY502_BIN`) in place of one that would be built.
+pub fn named_why502() -> Option<PathBuf> {
+    env::var_os("WHY502_BIN").map(PathBuf::from)
+}
+
+/// The program under test: the named one, else the release binary.
+pub fn tested_why502() -> PathBuf {
+    named_why502().unwrap_or_else(why502)
+}
+
 /// Programs that set-up fetched for the tests. Always below `target/`, so that several target
 /// directories share them.
 pub fn tools() -> PathBuf {

@@ -26,8 +26,7 @@ use xtask::lab::receivers::{Need, Signal, or_skip};
 use xtask::lab::stand::{Behind, Stand};
 
 fn why502() -> PathBuf {
-    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
-    named.unwrap_or_else(xtask::paths::why502)
+    xtask::paths::tested_why502()
 }
 
 fn stand() -> Option<Stand> {

@@ -21,8 +21,7 @@ const DEBIAN_GLIBC: Glibc = Glibc::new(2, 36);
 const EPOCH: u64 = 1_795_389_557;
 
 fn why502() -> PathBuf {
-    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
-    named.unwrap_or_else(xtask::paths::why502)
+    xtask::paths::tested_why502()
 }
 
 fn package(version: &str, epoch: u64, out: &Path) -> Outcome {

@@ -30,8 +30,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
 
 fn why502() -> PathBuf {
-    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
-    named.unwrap_or_else(xtask::paths::why502)
+    xtask::paths::tested_why502()
 }
 
 /// May it run: real proxies, the collector and the recorder.

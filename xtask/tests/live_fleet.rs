@@ -488,8 +488,7 @@ fn the_manifests_capabilities_are_enough() {
     if !or_skip(&[Need::PythonTools]) || !ready::or_skip(&[]) {
         return;
     }
-    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
-    let why502 = named.unwrap_or_else(xtask::paths::why502);
+    let why502 = xtask::paths::tested_why502();
     let (agent, _) = agent();
     let added = agent["securityContext"]["capabilities"]["add"]
         .as_array()

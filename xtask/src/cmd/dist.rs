@@ -52,9 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     targets.sort_unstable();
     targets.dedup();
-    let orders = match env::var_os("WHY502_BIN") {
+    let orders = match paths::named_why502() {
         // A program that is at hand is taken as it is.
-        Some(named) => at_hand(named.into(), &targets, args.glibc)?,
+        Some(named) => at_hand(named, &targets, args.glibc)?,
         None => build_all(&targets, host, &about, args.glibc)?,
     };
     let out = args.out.clone();

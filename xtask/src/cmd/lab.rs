@@ -75,8 +75,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("the lab needs root: it makes network namespaces and traces what runs in them");
     }
     // A tracer that is at hand is taken as it is.
-    let why502 = match std::env::var_os("WHY502_BIN") {
-        Some(named) => named.into(),
+    let why502 = match paths::named_why502() {
+        Some(named) => named,
         None => {
             setup::ensure(Purpose::Test)?;
             build::why502(true)?;

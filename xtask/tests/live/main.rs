@@ -26,8 +26,7 @@ use xtask::lab::ready;
 
 /// The program under test.
 fn why502() -> PathBuf {
-    let named = std::env::var_os("WHY502_BIN").map(PathBuf::from);
-    named.unwrap_or_else(xtask::paths::why502)
+    xtask::paths::tested_why502()
 }
 
 /// The right to run, one test at a time; `None`: skipped, and said so.

@@ -145,8 +145,8 @@ fn print(format: Format, rows: &[Row]) -> Result<()> {
 /// which is its init and its lab.
 fn programs() -> Result<Vec<(PathBuf, &'static str)>> {
     // A tracer that is at hand is taken as it is.
-    let why502 = match std::env::var_os("WHY502_BIN") {
-        Some(named) => PathBuf::from(named),
+    let why502 = match paths::named_why502() {
+        Some(named) => named,
         None => {
             build::why502(true)?;
             paths::why502()
