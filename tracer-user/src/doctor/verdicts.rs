@@ -101,7 +101,7 @@ fn lacks(features: &Features, net_raw: bool) -> [Lack; 11] {
         lack(
             no_reasons,
             Inferred,
-            "without the reason of a reset, told by the order of FIN, request and acknowledgements, and by the state of a socket of this host that sends the reset",
+            "without the reason of a reset, told by the order of FIN, request and acknowledgements, and by the state of a socket of this host that sends the reset; a request that comes after the backend's socket is gone is not seen by the backend's host",
             &["keepalive-race"],
         ),
         lack(
