@@ -27,7 +27,7 @@ pub(crate) struct Args {
 /// What tracing costs the proxy, against other tracers; needs root and wrk.
 #[derive(clap::Args)]
 struct Overhead {
-    /// Only loads with this in their names
+    /// Only the load of this name, or those with this in their names
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Only these tracers
@@ -124,12 +124,14 @@ fn ensure_root() -> anyhow::Result<()> {
 
 fn overhead(args: &Overhead) -> anyhow::Result<ExitCode> {
     ensure_root()?;
+    // A whole name means that one alone, although others contain it.
+    let is_one = |part: &str| overhead::SCENARIOS.iter().any(|one| one.name == part);
     let wanted = |name: &str| {
         args.scenario.is_empty()
-            || args
-                .scenario
-                .iter()
-                .any(|part| name.contains(part.as_str()))
+            || args.scenario.iter().any(|part| match is_one(part) {
+                true => name == part,
+                false => name.contains(part.as_str()),
+            })
     };
     let scenarios: Vec<_> = overhead::SCENARIOS
         .into_iter()
@@ -162,8 +164,8 @@ fn tool(name: &str) -> Result<Tool, String> {
 
 /// A program that is at hand is taken as it is.
 fn why502(build: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
-    if let Some(named) = std::env::var_os("WHY502_BIN") {
-        return Ok(named.into());
+    if let Some(named) = paths::named_why502() {
+        return Ok(named);
     }
     build()?;
     Ok(paths::why502())
