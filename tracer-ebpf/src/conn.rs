@@ -1,4 +1,4 @@
-//! State of one TCP connection, as the kernel programs keep it and as it leaves with a record.
+//! State of one TCP connection, as it leaves with a record.
 
 /// Identity of a connection: the socket's address can be recycled, the generation cannot.
 #[repr(C)]

@@ -12,11 +12,14 @@
 #![no_std]
 
 pub mod conn;
+pub mod heads;
 pub mod hist;
 pub mod load;
 pub mod record;
+pub mod tracked;
 
 pub use conn::{ConnKey, ConnState, Direction, LinkHow, Role, flags};
+pub use heads::{APPEND_MAX, Heads, LINES_MAX};
 pub use hist::{
     BUCKETS, BackendKey, BackendStats, IDLE_CLOSE_MIN_US, bucket_high_us, bucket_low_us,
     bucket_of_us,
@@ -26,3 +29,4 @@ pub use record::{
     BackendRecord, Cause, DNS_MAX, DnsRecord, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord,
     RecordHeader, SocketFacts, process,
 };
+pub use tracked::{Conn, Tracked, marks};

@@ -25,6 +25,9 @@ pub const PROCESS_MIGRATES: u32 = 3;
 /// next (NGINX, Envoy, Apache).
 pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;
 
+/// Places of the filter in front of the process table; a process has that of its id modulo this.
+pub const PROCESS_FILTER_LEN: u32 = 16384;
+
 /// Settings, a read-only global.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,19 @@
 //! The connection table.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, maps::Array};
-use tracer_ebpf::{ConnState, Role, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss};
+use tracer_ebpf::{Conn, Role, Tracked, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss};
 
-use super::maps::{BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESSES, count_loss};
+use super::maps::{
+    BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESS_FILTER, PROCESSES, count_loss, filter_index,
+};
 use super::sock;
 
-// SAFETY: all-zero bytes are a valid ConnState.
-static ZERO_CONN: ConnState = unsafe { core::mem::zeroed() };
+// SAFETY: all-zero bytes are a valid value.
+static ZERO_CONN: Tracked = unsafe { core::mem::zeroed() };
 
 /// The tracked connection of this socket.
 #[inline(always)]
-pub(crate) fn get(sk: u64) -> Option<&'static mut ConnState> {
+pub(crate) fn get(sk: u64) -> Option<&'static mut Tracked> {
     let ptr = CONNS.get_ptr_mut(&sk)?;
     // SAFETY: a live map value; see the module comment of `programs` on concurrent use.
     Some(unsafe { &mut *ptr })
@@ -20,37 +22,81 @@ pub(crate) fn get(sk: u64) -> Option<&'static mut ConnState> {
 /// Current thread, if its process is traced.
 #[inline(always)]
 pub(crate) fn traced_thread() -> Option<u64> {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let tgid = (pid_tgid >> 32) as u32;
-    PROCESSES.get_ptr(&tgid).map(|_| pid_tgid)
+    let pid_tgid = maybe_traced_thread()?;
+    PROCESSES.get_ptr(&tgid(pid_tgid)).map(|_| pid_tgid)
 }
 
-/// Is the current process a backend?
+/// Current thread, unless its process is certainly not traced.
+#[inline(always)]
+pub(crate) fn maybe_traced_thread() -> Option<u64> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let maybe = PROCESS_FILTER.get(filter_index(tgid(pid_tgid)))?;
+    (*maybe != 0).then_some(pid_tgid)
+}
+
+/// Is this thread's process traced? One that is known to use a traced connection is.
+#[inline(always)]
+pub(crate) fn is_traced(used: Option<&Tracked>, pid_tgid: u64) -> bool {
+    let tgid = tgid(pid_tgid);
+    used.is_some_and(|conn| conn.tgid == tgid) || PROCESSES.get_ptr(&tgid).is_some()
+}
+
+/// Process of a thread.
+#[inline(always)]
+pub(crate) fn tgid(pid_tgid: u64) -> u32 {
+    (pid_tgid >> 32) as u32
+}
+
+/// What the process of a thread is, one of `load::PROCESS_*`; `None` if it is not traced.
+#[inline(always)]
+pub(crate) fn kind(pid_tgid: u64) -> Option<u32> {
+    // SAFETY: a live map value, written as a whole.
+    PROCESSES
+        .get_ptr(&tgid(pid_tgid))
+        .map(|kind| unsafe { *kind })
+}
+
+/// Is the process of this thread a backend?
 #[inline(always)]
 pub(crate) fn is_backend(pid_tgid: u64) -> bool {
-    let tgid = (pid_tgid >> 32) as u32;
-    PROCESSES
-        .get_ptr(&tgid)
-        // SAFETY: a live map value.
-        .is_some_and(|value| unsafe { *value } == PROCESS_BACKEND)
+    kind(pid_tgid) == Some(PROCESS_BACKEND)
+}
+
+/// Traces a process from now on.
+#[inline(always)]
+pub(crate) fn trace(tgid: u32, kind: u32) {
+    if PROCESSES.insert(&tgid, &kind, 0).is_err() {
+        count_loss(loss::PROCESS_TABLE);
+        return;
+    }
+    if let Some(maybe) = PROCESS_FILTER.get_ptr_mut(filter_index(tgid)) {
+        // SAFETY: a live map value; nobody writes anything else there.
+        unsafe { *maybe = 1 };
+    }
 }
 
 /// Traces the current process as a backend.
 #[inline(always)]
 pub(crate) fn trace_backend() -> u64 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let tgid = (pid_tgid >> 32) as u32;
-    if PROCESSES.insert(&tgid, &PROCESS_BACKEND, 0).is_err() {
-        count_loss(loss::PROCESS_TABLE);
-    }
+    trace(tgid(pid_tgid), PROCESS_BACKEND);
     pid_tgid
+}
+
+/// A thread uses the connection.
+#[inline(always)]
+pub(crate) fn used_by(conn: &mut Tracked, pid_tgid: u64) {
+    if conn.tgid != tgid(pid_tgid) {
+        conn.tgid = tgid(pid_tgid);
+        conn.owner = kind(pid_tgid).unwrap_or(0);
+    }
+    conn.tid = pid_tgid as u32;
 }
 
 /// The process that reads a client's request owns the connection: a proxy, or a backend.
 #[inline(always)]
-pub(crate) fn note_owner(down: &mut ConnState) {
-    let pid_tgid = u64::from(down.tgid) << 32;
-    if is_backend(pid_tgid) {
+pub(crate) fn note_owner(down: &mut Tracked) {
+    if down.owner == PROCESS_BACKEND {
         down.flags |= flags::BACKEND;
     } else {
         down.flags &= !flags::BACKEND;
@@ -78,7 +124,7 @@ fn holds(ports: &Array<u64>, port: u16) -> bool {
 
 /// Starts to track a socket. `None` if the table is full.
 #[inline(always)]
-pub(crate) fn create(sk: u64, role: Role, now: u64, flags: u32) -> Option<&'static mut ConnState> {
+pub(crate) fn create(sk: u64, role: Role, now: u64, flags: u32) -> Option<&'static mut Tracked> {
     if CONNS.insert(&sk, &ZERO_CONN, 0).is_err() {
         count_loss(loss::CONN_TABLE);
         return None;
@@ -97,7 +143,7 @@ pub(crate) fn create(sk: u64, role: Role, now: u64, flags: u32) -> Option<&'stat
 /// A traced process uses a socket that is not tracked: it was open before the capture began, or
 /// was accepted. `None` if it is not TCP.
 #[inline(always)]
-pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut ConnState> {
+pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut Tracked> {
     if !sock::is_tcp(sk) {
         return None;
     }
@@ -119,7 +165,7 @@ pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut ConnState> {
 
 /// The client connection that an upstream exchange works for, while it is at that request.
 #[inline(always)]
-pub(crate) fn linked_client(up: &ConnState) -> Option<&'static mut ConnState> {
+pub(crate) fn linked_client(up: &Conn) -> Option<&'static mut Tracked> {
     if up.link.sk == 0 {
         return None;
     }
@@ -130,13 +176,13 @@ pub(crate) fn linked_client(up: &ConnState) -> Option<&'static mut ConnState> {
 /// Did the client end its side before it had its answer? One that leaves with an error page in hand
 /// has it.
 #[inline(always)]
-pub(crate) fn client_left(down: &ConnState) -> bool {
+pub(crate) fn client_left(down: &Conn) -> bool {
     (down.fin_received_ns != 0 || down.reset_received_ns != 0)
         && down.flags & flags::STATUS_REPORTED == 0
 }
 
 #[inline(always)]
-pub(crate) fn is_upstream(conn: &ConnState) -> bool {
+pub(crate) fn is_upstream(conn: &Conn) -> bool {
     conn.role == Role::Connecting as u8
 }
 

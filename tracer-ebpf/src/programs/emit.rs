@@ -5,17 +5,17 @@ use aya_ebpf::helpers::{
     generated::{bpf_probe_read_kernel, bpf_probe_read_user},
 };
 use tracer_ebpf::{
-    BackendKey, BackendRecord, Cause, ConnKey, ConnState, DNS_MAX, DnsRecord, ExchangeRecord, Kind,
-    ProcessRecord, RecordHeader, SocketFacts, flags,
+    BackendKey, BackendRecord, Cause, Conn, ConnKey, DNS_MAX, DnsRecord, ExchangeRecord, Heads,
+    Kind, ProcessRecord, RecordHeader, SocketFacts, flags,
 };
 
 use super::{
     conn,
     globals::snaplen,
     link,
-    maps::{HEADS, LetGo, RECORDS, count_loss},
-    regs, sock,
-    user::UserBuffer,
+    maps::{LetGo, RECORDS, count_loss},
+    sock,
+    user::Current,
 };
 
 const FIXED: usize = size_of::<ExchangeRecord>();
@@ -49,7 +49,7 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
         if let Some(mut entry) = RECORDS.reserve_bytes(FIXED + 2 * stride, 0) {
             let base = entry.as_mut_ptr();
             fill(base, FIXED + 2 * stride, sk, conn, kind, cause, stride);
-            copy_heads(base, sk, stride, true);
+            copy_heads(base, &raw const conn.heads, stride, true);
             entry.submit(0);
             sent = true;
         }
@@ -57,7 +57,7 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
         if let Some(mut entry) = RECORDS.reserve_bytes(FIXED + stride, 0) {
             let base = entry.as_mut_ptr();
             fill(base, FIXED + stride, sk, conn, kind, cause, stride);
-            copy_heads(base, sk, stride, false);
+            copy_heads(base, &raw const conn.heads, stride, false);
             entry.submit(0);
             sent = true;
         }
@@ -74,7 +74,7 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
 
 /// Sends what is known of a backend's connection whose socket is gone.
 #[inline(always)]
-pub(crate) fn closed(conn: &ConnState) {
+pub(crate) fn closed(conn: &Conn) {
     let Some(mut entry) = RECORDS.reserve_bytes(FIXED, 0) else {
         count_loss(Kind::Downstream as u32);
         return;
@@ -142,15 +142,7 @@ pub(crate) fn let_go(gone: &LetGo) -> bool {
 }
 
 #[inline(always)]
-fn fill(
-    base: *mut u8,
-    len: usize,
-    sk: u64,
-    conn: &ConnState,
-    kind: Kind,
-    cause: u32,
-    stride: usize,
-) {
+fn fill(base: *mut u8, len: usize, sk: u64, conn: &Conn, kind: Kind, cause: u32, stride: usize) {
     let record = base.cast::<ExchangeRecord>();
     // SAFETY: the entry holds at least FIXED bytes, aligned to 8.
     unsafe {
@@ -161,11 +153,7 @@ fn fill(
             pad: 0,
             time_ns: bpf_ktime_get_ns(),
         };
-        bpf_probe_read_kernel(
-            (&raw mut (*record).conn).cast(),
-            size_of::<ConnState>() as u32,
-            (&raw const *conn).cast(),
-        );
+        conn.write_to(&mut (*record).conn);
         sock::facts(sk, &mut (*record).socket);
         let thread = u64::from(conn.tgid) << 32 | u64::from(conn.tid);
         match link::last_upstream(thread) {
@@ -187,24 +175,19 @@ fn fill(
 }
 
 #[inline(always)]
-fn copy_heads(base: *mut u8, sk: u64, stride: usize, response: bool) {
-    let heads = HEADS.get_ptr_mut(&sk);
-    // SAFETY: the entry has one or two regions of `stride` bytes behind its fixed part; without
-    // buffers the null source makes the helper fill the region with zeroes.
+fn copy_heads(base: *mut u8, heads: *const Heads, stride: usize, response: bool) {
+    // SAFETY: the entry has one or two regions of `stride` bytes behind its fixed part.
     unsafe {
-        let (request_from, response_from) = match heads {
-            Some(heads) => (
-                (&raw const (*heads).request),
-                (&raw const (*heads).response),
-            ),
-            None => (core::ptr::null(), core::ptr::null()),
-        };
-        bpf_probe_read_kernel(base.add(FIXED).cast(), stride as u32, request_from.cast());
+        bpf_probe_read_kernel(
+            base.add(FIXED).cast(),
+            stride as u32,
+            (&raw const (*heads).request).cast(),
+        );
         if response {
             bpf_probe_read_kernel(
                 base.add(FIXED + stride).cast(),
                 stride as u32,
-                response_from.cast(),
+                (&raw const (*heads).response).cast(),
             );
         }
     }
@@ -212,7 +195,7 @@ fn copy_heads(base: *mut u8, sk: u64, stride: usize, response: bool) {
 
 /// Marks the client connection of a failed upstream exchange, and notes its state.
 #[inline(always)]
-fn mark_client(up: &mut ConnState) {
+fn mark_client(up: &mut Conn) {
     if up.link.sk == 0 {
         return;
     }
@@ -256,9 +239,7 @@ pub(crate) fn backend_seen(key: BackendKey, netns: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn dns(pid_tgid: u64, bytes: u64, received: u32) -> u32 {
-    let Some(piece) = UserBuffer::of(&regs::syscall()).and_then(|buffer| buffer.piece(0)) else {
-        return 0;
-    };
+    let piece = Current::look().first;
     let mut len = if piece.len < bytes { piece.len } else { bytes };
     if len > DNS_MAX as u64 {
         len = DNS_MAX as u64;

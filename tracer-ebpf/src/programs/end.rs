@@ -3,14 +3,14 @@
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_probe_read_kernel,
 };
-use tracer_ebpf::{Cause, ConnState, flags};
+use tracer_ebpf::{Cause, Conn, Tracked, flags, marks};
 
 use super::{
     conn, emit,
     framing::{Completeness, completeness},
     globals::snaplen,
     link,
-    maps::{CLOSED, Ends, HEADS, LET_GO, LetGo},
+    maps::{CLOSED, Ends, LET_GO, LetGo},
     sock, stats,
 };
 
@@ -20,17 +20,18 @@ const TLS_ANSWER_MIN: u64 = 40;
 
 /// Did the peer end the connection, or the kernel give it up?
 #[inline(always)]
-fn peer_ended(conn: &ConnState) -> bool {
-    conn.fin_received_ns != 0
-        || conn.reset_received_ns != 0
-        || conn.sk_err != 0
-        || conn.recv_errno != 0
-        || conn.send_errno != 0
+fn peer_ended(conn: &Conn) -> bool {
+    conn.marks & marks::ENDED != 0
+        && (conn.fin_received_ns != 0
+            || conn.reset_received_ns != 0
+            || conn.sk_err != 0
+            || conn.recv_errno != 0
+            || conn.send_errno != 0)
 }
 
 /// Was the current exchange of an upstream connection cut short?
 #[inline(always)]
-fn unfinished(sk: u64, conn: &ConnState) -> bool {
+fn unfinished(sk: u64, conn: &Conn) -> bool {
     if conn.flags & flags::TUNNEL != 0 {
         return false;
     }
@@ -65,7 +66,18 @@ fn unfinished(sk: u64, conn: &ConnState) -> bool {
 
 /// An exchange is over because the next one begins.
 #[inline(always)]
-pub(crate) fn finished<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState) {
+pub(crate) fn went_on<const UPSTREAM: bool>(sk: u64, conn: &mut Tracked, now: u64) {
+    if UPSTREAM {
+        stats::went_on(conn, now);
+    }
+    if conn.response_start_ns != 0 {
+        sample(sk, conn);
+    }
+}
+
+/// An exchange is over, and the connection with it.
+#[inline(always)]
+fn finished<const UPSTREAM: bool>(sk: u64, conn: &mut Tracked) {
     if conn.response_start_ns != 0 {
         if UPSTREAM {
             stats::finished(conn);
@@ -75,7 +87,7 @@ pub(crate) fn finished<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState) {
 }
 
 #[inline(always)]
-fn sample(sk: u64, conn: &mut ConnState) {
+fn sample(sk: u64, conn: &mut Tracked) {
     if conn.flags & flags::SAMPLED != 0 && conn.flags & flags::REPORTED == 0 {
         emit::exchange(sk, Cause::Sampled);
     }
@@ -106,7 +118,7 @@ extern "C" fn end_connection(sk: u64) -> u32 {
 }
 
 #[inline(always)]
-fn upstream_over(sk: u64, conn: &mut ConnState) {
+fn upstream_over(sk: u64, conn: &mut Tracked) {
     let failed = conn.flags & flags::REPORTED != 0 || unfinished(sk, conn);
     if failed && conn.flags & flags::REPORTED == 0 {
         emit::exchange(sk, Cause::Ended);
@@ -123,7 +135,7 @@ fn upstream_over(sk: u64, conn: &mut ConnState) {
 }
 
 #[inline(always)]
-fn client_over(sk: u64, conn: &mut ConnState) {
+fn client_over(sk: u64, conn: &mut Tracked) {
     if conn.flags & flags::BACKEND != 0 {
         backend_over(sk, conn);
         return;
@@ -142,7 +154,7 @@ fn client_over(sk: u64, conn: &mut ConnState) {
 
 /// A backend's connection is over: did it leave its client without a whole answer?
 #[inline(always)]
-fn backend_over(sk: u64, conn: &mut ConnState) {
+fn backend_over(sk: u64, conn: &mut Tracked) {
     let cut = if conn.exchange == 0 {
         // Bytes came that no thread has read.
         sock::payload_so_far(sk) > 0
@@ -169,7 +181,7 @@ fn backend_over(sk: u64, conn: &mut ConnState) {
 
 /// Did the client end its side before the response began?
 #[inline(always)]
-fn peer_left_waiting(conn: &ConnState) -> bool {
+fn peer_left_waiting(conn: &Conn) -> bool {
     let first = if conn.fin_received_ns != 0 {
         conn.fin_received_ns
     } else {
@@ -182,7 +194,7 @@ fn peer_left_waiting(conn: &ConnState) -> bool {
 
 /// We reset a connection. On a backend's whose side is closed, that answers data which came too late.
 #[inline(always)]
-pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
+pub(crate) fn reset_sent(sk: u64, conn: &mut Tracked, answers_segment: bool) {
     // Or it closes for good, after its FIN, with a request unread that came in between.
     let late = answers_segment || conn.flags & flags::OVER != 0 && unread_request(sk, conn);
     if late && is_closed_backend(conn) {
@@ -192,14 +204,14 @@ pub(crate) fn reset_sent(sk: u64, conn: &mut ConnState, answers_segment: bool) {
 
 /// A backend's connection that its side has closed, and of which no failure was told?
 #[inline(always)]
-fn is_closed_backend(conn: &ConnState) -> bool {
+fn is_closed_backend(conn: &Conn) -> bool {
     const TOLD: u32 = flags::LATE_REQUEST | flags::REPORTED;
     conn.flags & flags::BACKEND != 0 && conn.closed_ns != 0 && conn.flags & TOLD == 0
 }
 
 /// A request came too late.
 #[inline(always)]
-fn report_late(sk: u64, conn: &mut ConnState) {
+fn report_late(sk: u64, conn: &mut Tracked) {
     conn.flags |= flags::LATE_REQUEST;
     emit::exchange(sk, Cause::Ended);
 }
@@ -207,7 +219,7 @@ fn report_late(sk: u64, conn: &mut ConnState) {
 /// Do bytes lie unread that can be a request? A FIN of the peer's counts as one, and over TLS its
 /// goodbye is no request.
 #[inline(always)]
-fn unread_request(sk: u64, conn: &ConnState) -> bool {
+fn unread_request(sk: u64, conn: &Conn) -> bool {
     let unread = u64::from(sock::unread(sk));
     if conn.flags & flags::TLS != 0 {
         unread > TLS_ANSWER_MIN
@@ -219,7 +231,7 @@ fn unread_request(sk: u64, conn: &ConnState) -> bool {
 /// The socket of a backend's connection goes away: a request may lie there that nobody read, because its
 /// client has let go of it before the backend closed for good.
 #[inline(always)]
-pub(crate) fn backend_gone(sk: u64, conn: &mut ConnState) {
+pub(crate) fn backend_gone(sk: u64, conn: &mut Tracked) {
     if is_closed_backend(conn) && conn.exchange > 0 && unread_request(sk, conn) {
         report_late(sk, conn);
     }
@@ -244,7 +256,7 @@ pub(crate) fn late_segment(ends: &Ends, reason: u32, now: u64) {
 
 /// Remembers a backend's connection that its side closed first and in peace.
 #[inline(always)]
-pub(crate) fn remember_closed(conn: &ConnState) {
+pub(crate) fn remember_closed(conn: &Conn) {
     let ours_first = conn.reset_received_ns == 0
         && (conn.fin_received_ns == 0 || conn.closed_ns < conn.fin_received_ns);
     if !is_closed_backend(conn) || !ours_first {
@@ -290,22 +302,20 @@ pub(crate) extern "C" fn remember_let_go(sk: u64) -> u32 {
     unsafe {
         bpf_probe_read_kernel(
             (&raw mut (*gone).conn).cast(),
-            size_of::<ConnState>() as u32,
-            (&raw const *up).cast(),
+            size_of::<Conn>() as u32,
+            (&raw const up.conn).cast(),
         );
         sock::facts(sk, &mut (*gone).socket);
-        if let Some(heads) = HEADS.get_ptr_mut(&sk) {
-            bpf_probe_read_kernel(
-                (&raw mut (*gone).request).cast(),
-                size,
-                (&raw const (*heads).request).cast(),
-            );
-            bpf_probe_read_kernel(
-                (&raw mut (*gone).response).cast(),
-                size,
-                (&raw const (*heads).response).cast(),
-            );
-        }
+        bpf_probe_read_kernel(
+            (&raw mut (*gone).request).cast(),
+            size,
+            (&raw const up.heads.request).cast(),
+        );
+        bpf_probe_read_kernel(
+            (&raw mut (*gone).response).cast(),
+            size,
+            (&raw const up.heads.response).cast(),
+        );
     }
     1
 }
@@ -335,7 +345,7 @@ extern "C" fn report_let_go(sk: u64, cut: u32) -> u32 {
 /// Was the client left with less than its whole answer, by a proxy that had let go of the backend's?
 /// Then that is reported.
 #[inline(always)]
-fn refused_within(sk: u64, down: &mut ConnState) -> bool {
+fn refused_within(sk: u64, down: &mut Tracked) -> bool {
     if down.flags & (flags::OPAQUE | flags::TLS) != 0 || conn::client_left(down) {
         return false;
     }
@@ -359,7 +369,7 @@ fn refused_within(sk: u64, down: &mut ConnState) -> bool {
 /// or still going on? A failure that its process has not acted on yet is reported first, so that its
 /// record is there before the client's.
 #[inline(always)]
-fn upstream_still_busy(down: &mut ConnState) -> bool {
+fn upstream_still_busy(down: &mut Tracked) -> bool {
     let Some(up) = linked_upstream(down) else {
         return false;
     };
@@ -381,7 +391,7 @@ fn upstream_still_busy(down: &mut ConnState) -> bool {
 /// backend still owes the response, it has given up: that is the thread's last word on the backend,
 /// although the close comes later.
 #[inline(always)]
-pub(crate) fn flush_upstream(down: &mut ConnState, error: bool) {
+pub(crate) fn flush_upstream(down: &mut Tracked, error: bool) {
     let Some(up) = linked_upstream(down) else {
         if error {
             report_let_go(down.key.sk, 0);
@@ -403,14 +413,14 @@ pub(crate) fn flush_upstream(down: &mut ConnState, error: bool) {
 
 /// Reports a failure that its process is acting on now.
 #[inline(always)]
-fn report_failure(up: &ConnState) {
+fn report_failure(up: &Conn) {
     act_on(up);
     emit::exchange(up.key.sk, Cause::Ended);
 }
 
 /// The thread that owns both sides acts on what happened upstream.
 #[inline(always)]
-fn act_on(up: &ConnState) {
+fn act_on(up: &Conn) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if pid_tgid as u32 == up.tid {
         // SAFETY: no arguments.
@@ -419,7 +429,7 @@ fn act_on(up: &ConnState) {
 }
 
 #[inline(always)]
-fn linked_upstream(down: &ConnState) -> Option<&'static mut ConnState> {
+fn linked_upstream(down: &Conn) -> Option<&'static mut Tracked> {
     if down.link.sk == 0 {
         return None;
     }
@@ -435,7 +445,7 @@ fn linked_upstream(down: &ConnState) -> Option<&'static mut ConnState> {
 /// Does the answer that the client now gets come from another backend exchange than one that failed?
 /// If the failed one itself had begun to answer, the client's response is of interest to its end.
 #[inline(always)]
-pub(crate) fn answered_by_another(down: &ConnState) -> bool {
+pub(crate) fn answered_by_another(down: &Conn) -> bool {
     match conn::get(down.link.sk) {
         Some(up) => up.key.generation == down.link.generation && up.flags & flags::REPORTED == 0,
         None => false,

@@ -1,14 +1,19 @@
 //! Payload moved: where requests and responses begin and go on.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user};
-use tracer_ebpf::{Cause, ConnState, Direction, flags};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use tracer_ebpf::{Cause, Conn, Direction, Tracked, flags, loss, marks};
 
 use super::{
     conn, emit, end,
+    first::First,
     globals::{sample_every, snaplen, status_watched},
     head::{self, Part},
-    link, regs, sock, stats,
-    user::UserBuffer,
+    link,
+    maps::count_loss,
+    sock, stats,
+    user::Current,
 };
 
 /// Flags that belong to one exchange and go with it.
@@ -55,105 +60,69 @@ const RECEIVED: u8 = Direction::Received as u8;
 
 /// A traced thread sent `bytes` of payload: a request to a backend or a response to a client.
 #[inline(always)]
-pub(crate) fn sent(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
     if !enters(conn, pid_tgid) {
         return;
     }
     let turn = conn.direction != SENT;
-    if bytes < TLS_GOODBYE_MAX && conn.flags & flags::TLS != 0 && is_goodbye(bytes) {
-        goodbye(sk, bytes);
+    let current = Current::look();
+    if bytes < TLS_GOODBYE_MAX && conn.flags & flags::TLS != 0 && is_goodbye(&current, bytes) {
+        goodbye(sk, conn, &current, bytes);
         return;
     }
     if conn::is_upstream(conn) {
         if turn {
-            request_to_backend(sk, bytes, pid_tgid);
+            request_turn::<true>(sk, conn, &current, bytes, pid_tgid);
         } else {
-            request_goes_on(sk, conn, bytes, pid_tgid);
+            request_goes_on(sk, conn, &current, bytes, pid_tgid);
         }
     } else if turn || is_interim(conn.status) {
         conn.direction = SENT;
         if conn.exchange > 0 {
-            response_to_client(sk, bytes);
+            response_begins::<false>(sk, conn, &current, bytes, 0);
         }
-    } else if first_word() == u32::from_ne_bytes(*b"HTTP") {
+    } else if current.first_word() == u32::from_ne_bytes(*b"HTTP") {
         response_pipelined(sk, bytes);
     } else {
-        response_goes_on(sk, conn, bytes);
+        response_goes_on(sk, conn, &current, bytes);
     }
 }
 
 /// A traced thread received `bytes` of payload: a request of a client or a response of a backend.
 #[inline(always)]
-pub(crate) fn received(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+pub(crate) fn received(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
     if !enters(conn, pid_tgid) {
         return;
     }
     let turn = conn.direction != RECEIVED;
+    let current = Current::look();
     if !conn::is_upstream(conn) {
         if turn {
-            request_of_client(sk, bytes, pid_tgid);
+            request_turn::<false>(sk, conn, &current, bytes, pid_tgid);
         } else {
-            request_goes_on(sk, conn, bytes, pid_tgid);
+            request_goes_on(sk, conn, &current, bytes, pid_tgid);
         }
     } else if turn || is_interim(conn.status) {
         conn.direction = RECEIVED;
         // Without a request before: a connection that was open before the capture began.
         if conn.exchange > 0 {
-            response_of_backend(sk, bytes, pid_tgid);
+            response_begins::<true>(sk, conn, &current, bytes, pid_tgid);
         }
     } else {
-        response_goes_on(sk, conn, bytes);
+        response_goes_on(sk, conn, &current, bytes);
     }
 }
 
 /// Notes the thread; false if the payload has no exchanges.
 #[inline(always)]
-fn enters(conn: &mut ConnState, pid_tgid: u64) -> bool {
-    conn.tgid = (pid_tgid >> 32) as u32;
-    conn.tid = pid_tgid as u32;
+fn enters(conn: &mut Tracked, pid_tgid: u64) -> bool {
+    conn::used_by(conn, pid_tgid);
     conn.flags & flags::TUNNEL == 0
 }
 
-// The functions below are global functions: see the module comment of `programs`.
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn request_to_backend(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
-    if let Some(conn) = conn::get(sk) {
-        request_turn::<true>(sk, conn, bytes, pid_tgid);
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn request_of_client(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
-    if let Some(conn) = conn::get(sk) {
-        request_turn::<false>(sk, conn, bytes, pid_tgid);
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn response_of_backend(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
-    if let Some(conn) = conn::get(sk) {
-        response_begins::<true>(sk, conn, bytes, pid_tgid);
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn response_to_client(sk: u64, bytes: u64) -> u32 {
-    if let Some(conn) = conn::get(sk) {
-        response_begins::<false>(sk, conn, bytes, 0);
-    }
-    0
-}
-
 /// Another response without a request read in between: the client had sent several at once. The
-/// request's own bytes are behind the kept ones, and when it was read is not known.
+/// request's own bytes are behind the kept ones, and when it was read is not known. A global function:
+/// see the module comment of `programs`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn response_pipelined(sk: u64, bytes: u64) -> u32 {
@@ -167,18 +136,9 @@ extern "C" fn response_pipelined(sk: u64, bytes: u64) -> u32 {
         conn.flags |= flags::REQUEST_UNREAD;
         conn.link.sk = 0;
         conn.link_how = 0;
-        response_begins::<false>(sk, conn, bytes, 0);
+        response_begins::<false>(sk, conn, &Current::look(), bytes, 0);
     }
     0
-}
-
-#[inline(always)]
-fn first_word() -> u32 {
-    let Some(piece) = UserBuffer::of(&regs::syscall()).and_then(|buffer| buffer.piece(0)) else {
-        return 0;
-    };
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(piece.base as *const u32) }.unwrap_or(0)
 }
 
 #[inline(always)]
@@ -190,8 +150,8 @@ fn is_tls(word: u32) -> bool {
 /// Is a short send over TLS an alert? In TLS 1.2 its record says so; in TLS 1.3 only its size does, and
 /// no request is that short.
 #[inline(always)]
-fn is_goodbye(bytes: u64) -> bool {
-    let kind = first_word().to_ne_bytes()[0];
+fn is_goodbye(current: &Current, bytes: u64) -> bool {
+    let kind = current.first_word().to_ne_bytes()[0];
     kind == TLS_ALERT
         || kind == TLS_APPLICATION_DATA && bytes == TLS13_ALERT
         || kind == TLS_CHANGE_CIPHER_SPEC && bytes == TLS13_ALERT + TLS_CHANGE_CIPHER_SPEC_LEN
@@ -199,33 +159,39 @@ fn is_goodbye(bytes: u64) -> bool {
 
 /// An alert, most often close_notify, is neither request nor response.
 #[inline(always)]
-fn goodbye(sk: u64, bytes: u64) {
-    let Some(conn) = conn::get(sk) else { return };
+fn goodbye(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64) {
     // SAFETY: no arguments.
     conn.goodbye_ns = unsafe { bpf_ktime_get_ns() };
     if conn.flags & flags::HANDSHAKE != 0 {
-        sent_in_handshake(sk, conn, bytes);
+        sent_in_handshake(sk, conn, current, bytes);
     }
 }
 
 /// Of a handshake the last send is kept.
 #[inline(always)]
-fn sent_in_handshake(sk: u64, conn: &mut ConnState, bytes: u64) {
+fn sent_in_handshake(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64) {
     conn.request_bytes += bytes;
     conn.sent_last_len = bytes as u32;
-    head::head_sent(sk, bytes);
+    conn.marks |= marks::EXCHANGE;
+    head::head_sent(sk, bytes, current.buffer.base, current.buffer.count);
 }
 
 /// A send within a TLS handshake: is it still part of it? In TLS 1.3 the end of the handshake looks
 /// like application data from outside.
 #[inline(always)]
-fn handshake_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) -> bool {
+fn handshake_goes_on(
+    sk: u64,
+    conn: &mut Tracked,
+    current: &Current,
+    bytes: u64,
+    word: u32,
+) -> bool {
     let data = word.to_ne_bytes()[0] == TLS_APPLICATION_DATA;
     let second_flight_sent = conn.flags & flags::TLS_SECOND_FLIGHT != 0;
     if data && second_flight_sent {
         return false;
     }
-    sent_in_handshake(sk, conn, bytes);
+    sent_in_handshake(sk, conn, current, bytes);
     if bytes >= TLS_SECOND_FLIGHT_MIN {
         conn.flags |= flags::TLS_SECOND_FLIGHT;
         // A ChangeCipherSpec record of six bytes may stand in front.
@@ -245,10 +211,22 @@ fn is_interim(status: u16) -> bool {
 }
 
 #[inline(always)]
-fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+fn request_turn<const UPSTREAM: bool>(
+    sk: u64,
+    conn: &mut Tracked,
+    current: &Current,
+    bytes: u64,
+    pid_tgid: u64,
+) {
     let direction = if UPSTREAM { SENT } else { RECEIVED };
     // Fewer bytes than a method has tell nothing yet: a head may come byte by byte.
-    let word = if bytes < 4 { GET } else { first_word() };
+    let mut space = MaybeUninit::uninit();
+    let first = First::read(&mut space, current, bytes);
+    let word = match first {
+        Some(first) if bytes >= 4 => first.word(),
+        None if bytes >= 4 => 0,
+        _ => GET,
+    };
     let method = head::is_method(word);
     if conn.exchange > 0 && !method {
         if conn.flags & flags::OPAQUE == 0 {
@@ -260,7 +238,7 @@ fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64,
             return;
         }
         if conn.flags & flags::HANDSHAKE != 0 {
-            if handshake_goes_on(sk, conn, bytes, word) {
+            if handshake_goes_on(sk, conn, current, bytes, word) {
                 return;
             }
             // The handshake was no exchange.
@@ -295,77 +273,103 @@ fn request_turn<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64,
     if !UPSTREAM {
         conn::note_owner(conn);
     }
-    keep_request(sk, conn, bytes, word);
-    tie::<UPSTREAM>(sk, conn, pid_tgid, now);
+    keep_request(conn, first, current, bytes, word);
+    tie::<UPSTREAM>(conn, pid_tgid, now);
 }
 
-/// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too.
-#[inline(always)]
-pub(crate) fn request_refused(sk: u64, conn: &mut ConnState, pid_tgid: u64) {
-    let word = first_word();
+/// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too. A
+/// global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn request_refused(sk: u64, pid_tgid: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let current = Current::look();
+    let mut space = MaybeUninit::uninit();
+    let first = First::read(&mut space, &current, u64::from(snaplen()));
+    let word = first.map_or(0, First::word);
     if conn.flags & flags::TUNNEL != 0 || !head::is_method(word) {
-        return;
+        return 0;
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let errno = conn.send_errno;
     begin::<true>(sk, conn, now);
     conn.send_errno = errno;
+    conn.marks |= marks::EXCHANGE | marks::ENDED;
     conn.direction = SENT;
     conn.request_start_seq = sock::write_seq(sk);
-    keep_request(sk, conn, u64::from(snaplen()), word);
-    tie::<true>(sk, conn, pid_tgid, now);
+    keep_request(conn, first, &current, u64::from(snaplen()), word);
+    tie::<true>(conn, pid_tgid, now);
+    1
 }
 
 /// Ends the exchange before, if there was one, and resets what belongs to one exchange.
 #[inline(always)]
-fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, now: u64) {
-    if conn.exchange > 0 {
-        end::finished::<UPSTREAM>(sk, conn);
-    }
+fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut Tracked, now: u64) {
     conn.idle_since_ns = if conn.response_last_ns > conn.request_start_ns {
         conn.response_last_ns
     } else {
         conn.request_start_ns
     };
-    if UPSTREAM && conn.exchange > 0 {
-        stats::reused_after(conn, now);
+    if conn.exchange > 0 {
+        end::went_on::<UPSTREAM>(sk, conn, now);
     }
     conn.exchange += 1;
     conn.flags &= !PER_EXCHANGE;
     conn.request_start_ns = now;
-    conn.response_start_ns = 0;
-    conn.response_last_ns = 0;
-    conn.end_read_ns = 0;
-    conn.request_bytes = 0;
-    conn.response_bytes = 0;
-    conn.status = 0;
-    conn.retransmits = 0;
-    conn.retransmit_first_ns = 0;
-    conn.retransmit_last_ns = 0;
-    conn.send_errno = 0;
-    conn.recv_errno = 0;
-    conn.request_head_len = 0;
-    conn.response_head_len = 0;
-    conn.tail_len = 0;
-    conn.sent_last_len = 0;
-    conn.retransmit_same = 0;
-    conn.target_hash = 0;
+    clear(&mut conn.response_start_ns);
+    clear(&mut conn.response_last_ns);
+    clear(&mut conn.request_bytes);
+    clear(&mut conn.response_bytes);
+    clear(&mut conn.status);
+    clear(&mut conn.request_head_len);
+    clear(&mut conn.response_head_len);
+    clear(&mut conn.tail_len);
+    clear(&mut conn.target_hash);
+    if conn.marks & marks::EXCHANGE != 0 {
+        conn.marks &= !marks::EXCHANGE;
+        clear(&mut conn.end_read_ns);
+        clear(&mut conn.retransmits);
+        clear(&mut conn.retransmit_first_ns);
+        clear(&mut conn.retransmit_last_ns);
+        clear(&mut conn.retransmit_same);
+        clear(&mut conn.send_errno);
+        clear(&mut conn.recv_errno);
+        clear(&mut conn.sent_last_len);
+    }
     let every = u64::from(sample_every());
     if every != 0 && now.is_multiple_of(every) {
         conn.flags |= flags::SAMPLED;
     }
 }
 
+/// Sets a field to zero, alone: of several in a row the compiler makes a call of `memset`, which goes byte by
+/// byte.
 #[inline(always)]
-fn keep_request(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) {
-    let kept = head::head_keep(sk, Part::Request as u32, bytes);
-    if kept == head::UNREAD {
-        conn.flags |= flags::REQUEST_UNREAD;
-    } else {
-        conn.request_head_len = kept as u16;
-        if conn.flags & flags::OPAQUE == 0 {
-            conn.target_hash = head::head_target(sk, kept);
+fn clear<T: Default>(field: &mut T) {
+    // SAFETY: a reference.
+    unsafe { (&raw mut *field).write_volatile(T::default()) };
+}
+
+#[inline(always)]
+fn keep_request(
+    conn: &mut Tracked,
+    first: Option<&First>,
+    current: &Current,
+    bytes: u64,
+    word: u32,
+) {
+    match first {
+        Some(first) => {
+            let kept = head::keep(conn, Part::Request, first, current, bytes);
+            conn.request_head_len = kept as u16;
+            if conn.flags & flags::OPAQUE == 0 {
+                conn.target_hash = head::target(conn, kept);
+            }
+        }
+        None => {
+            count_loss(loss::USER_READ);
+            conn.flags |= flags::REQUEST_UNREAD;
         }
     }
     match &word.to_ne_bytes() {
@@ -377,14 +381,14 @@ fn keep_request(sk: u64, conn: &mut ConnState, bytes: u64, word: u32) {
 
 /// Ties the two sides: a client's request is remembered, a backend's is looked up.
 #[inline(always)]
-fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: u64) {
+fn tie<const UPSTREAM: bool>(conn: &mut Tracked, pid_tgid: u64, now: u64) {
     if UPSTREAM {
         if conn.exchange > 1 || conn.flags & flags::ADOPTED != 0 {
             // The link of the exchange before; a fresh connection keeps the one of its connect.
             conn.link.sk = 0;
             conn.link_how = 0;
         }
-        link::attach(pid_tgid, sk, conn.target_hash, true, now);
+        link::attach(pid_tgid, conn, conn.target_hash, true, now);
     } else {
         conn.link.sk = 0;
         conn.link_how = 0;
@@ -395,18 +399,25 @@ fn tie<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, pid_tgid: u64, now: 
 }
 
 #[inline(always)]
-fn request_goes_on(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+fn request_goes_on(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64, pid_tgid: u64) {
     conn.request_bytes += bytes;
     if conn.request_head_len > 0 && u32::from(conn.request_head_len) < snaplen() {
-        request_head_grows(sk, bytes, pid_tgid);
+        request_head_grows(
+            sk,
+            bytes,
+            pid_tgid,
+            current.buffer.base,
+            current.buffer.count,
+        );
     }
 }
 
-/// The request head came in pieces: once its first line is complete, the two sides can be tied.
+/// The request head came in pieces: once its first line is complete, the two sides can be tied. A global
+/// function, too.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
-    let kept = head::head_append(sk, Part::Request as u32, bytes);
+extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64, base: u64, count: u64) -> u32 {
+    let kept = head::head_append(sk, Part::Request as u32, bytes, base, count);
     let Some(conn) = conn::get(sk) else { return 0 };
     if conn.target_hash != head::LINE_CUT || conn.flags & UNKNOWN_TARGET != 0 {
         return 0;
@@ -422,7 +433,7 @@ extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
     }
     if conn::is_upstream(conn) {
         // SAFETY: no arguments.
-        link::attach(pid_tgid, sk, conn.target_hash, true, unsafe {
+        link::attach(pid_tgid, conn, conn.target_hash, true, unsafe {
             bpf_ktime_get_ns()
         });
     } else {
@@ -432,7 +443,13 @@ extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64) -> u32 {
 }
 
 #[inline(always)]
-fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u64, pid_tgid: u64) {
+fn response_begins<const UPSTREAM: bool>(
+    sk: u64,
+    conn: &mut Tracked,
+    current: &Current,
+    bytes: u64,
+    pid_tgid: u64,
+) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let interim_before = is_interim(conn.status);
@@ -442,14 +459,22 @@ fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u
     conn.tail_len = 0;
     conn.status = 0;
     conn.response_head_len = 0;
-    let kept = head::head_keep(sk, Part::Response as u32, bytes);
-    if kept == head::UNREAD {
-        conn.flags |= flags::RESPONSE_UNREAD;
-    } else {
-        conn.response_head_len = kept as u16;
-        conn.status = head::head_status(sk, kept) as u16;
-        if bytes > u64::from(kept) {
-            head::head_tail(sk, bytes);
+    let mut space = MaybeUninit::uninit();
+    match First::read(&mut space, current, bytes) {
+        Some(first) => {
+            let kept = head::keep(conn, Part::Response, first, current, bytes);
+            conn.response_head_len = kept as u16;
+            conn.status = head::status_of(conn, kept);
+            if is_interim(conn.status) {
+                conn.status = head::head_status(sk, kept) as u16;
+            }
+            if bytes > u64::from(kept) {
+                head::head_tail(sk, bytes, current.buffer.base, current.buffer.count);
+            }
+        }
+        None => {
+            count_loss(loss::USER_READ);
+            conn.flags |= flags::RESPONSE_UNREAD;
         }
     }
     if UPSTREAM {
@@ -483,14 +508,14 @@ fn response_begins<const UPSTREAM: bool>(sk: u64, conn: &mut ConnState, bytes: u
 /// A backend answered with a watched status itself; if the proxy retries, the client's answer is of
 /// interest whatever it is.
 #[inline(always)]
-fn watch_client(up: &ConnState) {
+fn watch_client(up: &Conn) {
     if let Some(down) = conn::linked_client(up) {
         down.flags |= flags::WATCH;
     }
 }
 
 #[inline(always)]
-fn response_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
+fn response_goes_on(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64) {
     if conn.exchange == 0 {
         return;
     }
@@ -498,7 +523,13 @@ fn response_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
     // SAFETY: no arguments.
     conn.response_last_ns = unsafe { bpf_ktime_get_ns() };
     if conn.response_head_len > 0 && u32::from(conn.response_head_len) < snaplen() {
-        let kept = head::head_append(sk, Part::Response as u32, bytes);
+        let kept = head::head_append(
+            sk,
+            Part::Response as u32,
+            bytes,
+            current.buffer.base,
+            current.buffer.count,
+        );
         if conn.status == 0 {
             conn.status = head::head_status(sk, kept) as u16;
             if status_watched(conn.status) && conn.flags & flags::STATUS_REPORTED == 0 {
@@ -507,5 +538,5 @@ fn response_goes_on(sk: u64, conn: &mut ConnState, bytes: u64) {
             }
         }
     }
-    head::head_tail(sk, bytes);
+    head::head_tail(sk, bytes, current.buffer.base, current.buffer.count);
 }

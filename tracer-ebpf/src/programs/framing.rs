@@ -3,13 +3,9 @@
 //! This is a filter: `Complete` keeps a record from being sent. User space decides again with the
 //! whole head.
 
-use tracer_ebpf::{ConnState, HEAD_MAX, flags};
+use tracer_ebpf::{Conn, HEAD_MAX, Heads, LINES_MAX, Tracked, flags};
 
-use super::{
-    conn,
-    globals::snaplen,
-    maps::{HEADS, Heads, LINES_MAX},
-};
+use super::{conn, globals::snaplen};
 
 /// What the kept bytes say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,9 +27,8 @@ const DIGITS: usize = 15;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
-    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
-        return 0;
-    };
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let heads = &raw mut conn.heads;
     // SAFETY: `heads` is a live map value; `i` stays below HEAD_MAX.
     unsafe {
         let base = (&raw const (*heads).response).cast::<u8>();
@@ -68,9 +63,8 @@ extern "C" fn framing_lines(sk: u64, len: u32) -> u32 {
     const LOWER: u64 = 0x2020_2020_2020_2020;
     /// The first seven bytes of eight.
     const SEVEN: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);
-    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
-        return 0;
-    };
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let heads = &raw mut conn.heads;
     // SAFETY: `heads` is a live map value; a line begins below HEAD_MAX and the loads below reach at
     // most 16 bytes further, which the buffers behind still hold.
     unsafe {
@@ -165,7 +159,7 @@ extern "C" fn framing_completeness(sk: u64) -> u32 {
 }
 
 #[inline(always)]
-fn look(sk: u64, conn: &ConnState) -> Completeness {
+fn look(sk: u64, conn: &Tracked) -> Completeness {
     if conn.response_bytes == 0 {
         return Completeness::Incomplete;
     }
@@ -173,9 +167,7 @@ fn look(sk: u64, conn: &ConnState) -> Completeness {
         return Completeness::Unknown;
     }
     let kept = u32::from(conn.response_head_len);
-    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
-        return Completeness::Unknown;
-    };
+    let heads = &raw const conn.heads;
     framing_scan(sk, kept);
     // SAFETY: a live map value; volatile, because `scan` wrote the fields that way.
     let (end, length_at, chunked) = unsafe {
@@ -223,7 +215,7 @@ fn look(sk: u64, conn: &ConnState) -> Completeness {
 /// Does the body end with the last chunk? Trailers make this `Incomplete` here; user space looks
 /// again.
 #[inline(always)]
-fn chunks_complete(heads: *const Heads, conn: &ConnState, kept: u32) -> Completeness {
+fn chunks_complete(heads: *const Heads, conn: &Conn, kept: u32) -> Completeness {
     let tail: u64 = if conn.tail_len >= 5 {
         // SAFETY: the last eight of the tail's 16 bytes.
         unsafe { conn.tail.as_ptr().add(8).cast::<u64>().read_unaligned() }

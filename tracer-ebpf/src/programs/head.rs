@@ -1,46 +1,27 @@
 //! First bytes of messages: keeping them, and the little that is read from them here. The full head
 //! is parsed in user space, and only for exchanges that failed.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_ebpf::{ConnState, HEAD_MAX, conn::TAIL_MAX, flags};
+use aya_ebpf::helpers::{bpf_probe_read_user as read_user, generated::bpf_probe_read_user};
+use tracer_ebpf::{APPEND_MAX, Conn, HEAD_MAX, Heads, Tracked, conn::TAIL_MAX, flags};
 
 use super::{
     conn,
+    first::First,
     globals::snaplen,
-    maps::{APPEND_MAX, CONNS, HEADS, Heads, count_loss},
-    regs,
-    user::{CHUNKS, UserBuffer},
+    maps::CONNS,
+    user::{CHUNKS, Current, UserBuffer},
 };
 
 /// Longest prefix of a request line that is hashed.
 const TARGET_MAX: usize = 96;
 
-// SAFETY: all-zero bytes are a valid value of both.
-static ZERO_HEADS: Heads = unsafe { core::mem::zeroed() };
-
-/// The head buffers of a tracked connection.
-#[inline(always)]
-fn buffers(sk: u64) -> Option<*mut Heads> {
-    if let Some(heads) = HEADS.get_ptr_mut(&sk) {
-        return Some(heads);
-    }
-    if HEADS.insert(&sk, &ZERO_HEADS, 0).is_err() {
-        count_loss(tracer_ebpf::loss::HEAD_TABLE);
-        return None;
-    }
-    HEADS.get_ptr_mut(&sk)
-}
-
 /// Which message of the exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u32)]
 pub(crate) enum Part {
     Request = 0,
     Response = 1,
 }
-
-/// The caller's buffer could not be read.
-pub(crate) const UNREAD: u32 = u32::MAX;
 
 #[inline(always)]
 fn region(heads: *mut Heads, part: u32) -> *mut u8 {
@@ -54,32 +35,58 @@ fn region(heads: *mut Heads, part: u32) -> *mut u8 {
     }
 }
 
+/// Keeps the first bytes of a message that begins with the current call, of which `first` are the first;
+/// `total` bytes moved. Returns how many are kept.
+#[inline(always)]
+pub(crate) fn keep(
+    conn: &mut Tracked,
+    part: Part,
+    first: &First,
+    current: &Current,
+    total: u64,
+) -> u32 {
+    let region = region(&raw mut conn.heads, part as u32);
+    first.write(region);
+    let kept = first.len;
+    if u64::from(kept) == total || kept >= snaplen() {
+        return kept;
+    }
+    if current.first.len > u64::from(kept) || current.has_more() {
+        let buffer = current.buffer;
+        return head_rest(conn.key.sk, part as u32, total, buffer.base, buffer.count);
+    }
+    // A proxy writes the head of its response as a piece of its own. Of a body that stands behind the
+    // blank line no more than its end counts.
+    if part == Part::Response && first.ends_head(region) {
+        return kept;
+    }
+    let left = total - u64::from(kept);
+    let second = current.second;
+    let take = if second.len < left { second.len } else { left };
+    kept + append_piece(region, kept.into(), second.base, take) as u32
+}
+
 // The `extern "C"` functions below are global functions: see the module comment of `programs`.
 
-/// Keeps the first bytes of a message that begins with the current call; `total` bytes moved.
-/// Returns how many are kept, or [`UNREAD`].
+/// Keeps the same once more, from wherever it lies.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn head_keep(sk: u64, part: u32, total: u64) -> u32 {
-    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
-        count_loss(tracer_ebpf::loss::USER_READ);
-        return UNREAD;
-    };
-    let Some(heads) = buffers(sk) else {
-        return UNREAD;
-    };
-    let Some(kept) = keep_first(region(heads, part), &buffer, total) else {
-        count_loss(tracer_ebpf::loss::USER_READ);
-        return UNREAD;
-    };
-    kept
+extern "C" fn head_rest(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    keep_pieces(
+        region(&raw mut conn.heads, part),
+        UserBuffer { base, count },
+        total,
+    )
 }
 
 /// Appends bytes that came with a later call. Returns the new number of kept bytes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
+pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
+    let heads = &raw mut conn.heads;
+    let conn = &mut conn.conn;
     let len = if part == Part::Request as u32 {
         &mut conn.request_head_len
     } else {
@@ -89,13 +96,7 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
     if before == 0 || before >= snaplen() || conn.flags & flags::RESPONSE_GAP != 0 {
         return before;
     }
-    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
-        return before;
-    };
-    let Some(heads) = buffers(sk) else {
-        return before;
-    };
-    let Some(piece) = buffer.piece(0) else {
+    let Some(piece) = (UserBuffer { base, count }).piece(0) else {
         return before;
     };
     let take = if piece.len < total { piece.len } else { total };
@@ -122,17 +123,23 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64) -> u32 {
     at as u32
 }
 
-/// What [`head_target`] says while the request line is not complete.
+/// In place of a hash while the request line is not complete.
 pub(crate) const LINE_CUT: u64 = 0;
-/// What [`head_target`] says of bytes that are not an HTTP/1.x request.
+/// In place of a hash for bytes that are not an HTTP/1.x request.
 pub(crate) const NOT_HTTP: u64 = u64::MAX;
 
 /// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
+#[inline(always)]
+pub(crate) fn target(conn: &mut Tracked, len: u32) -> u64 {
+    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
+}
+
+/// The same of a request that came in pieces.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
-    match HEADS.get_ptr_mut(&sk) {
-        Some(heads) => target_hash(region(heads, 0), len),
+    match conn::get(sk) {
+        Some(conn) => target_hash(region(&raw mut conn.heads, 0), len),
         None => 0,
     }
 }
@@ -140,15 +147,19 @@ pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
 /// Longest interim head behind which a final one is looked for.
 const INTERIM_MAX: usize = 256;
 
+/// Status of the kept response; 0 if it has none.
+#[inline(always)]
+pub(crate) fn status_of(conn: &mut Tracked, len: u32) -> u16 {
+    status(region(&raw mut conn.heads, Part::Response as u32), len)
+}
+
 /// Status of the kept response, the final one if it comes right behind an interim one; 0 if it has
 /// none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
-    let Some(heads) = HEADS.get_ptr_mut(&sk) else {
-        return 0;
-    };
-    let region = region(heads, 1);
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let region = region(&raw mut conn.heads, 1);
     let first = status(region, len);
     if !(100..200).contains(&first) || first == 101 {
         return u32::from(first);
@@ -174,13 +185,10 @@ pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
 /// Keeps the first bytes of the send of `total` bytes that the current call made.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn head_sent(sk: u64, total: u64) -> u32 {
+pub(crate) extern "C" fn head_sent(sk: u64, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
     conn.sent_last = [0; 8];
-    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
-        return 0;
-    };
-    let Some(piece) = buffer.piece(0) else {
+    let Some(piece) = (UserBuffer { base, count }).piece(0) else {
         return 0;
     };
     let mut size = if piece.len < total { piece.len } else { total };
@@ -201,22 +209,17 @@ pub(crate) extern "C" fn head_sent(sk: u64, total: u64) -> u32 {
 /// Keeps the last bytes of the stream, of which the current call moved `total`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn head_tail(sk: u64, total: u64) -> u32 {
+pub(crate) extern "C" fn head_tail(sk: u64, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    let Some(buffer) = UserBuffer::of(&regs::syscall()) else {
-        conn.tail_len = 0;
-        return 0;
-    };
-    if !tail(&buffer, total, conn) {
+    if !tail(UserBuffer { base, count }, total, conn) {
         conn.tail_len = 0;
     }
     1
 }
 
-/// Keeps the first bytes of a message that begins with this call; `total` bytes moved. Returns how
-/// many are kept now, `None` if the user's memory could not be read.
+/// Keeps the first bytes of all pieces; `total` bytes moved.
 #[inline(always)]
-fn keep_first(region: *mut u8, buffer: &UserBuffer, total: u64) -> Option<u32> {
+fn keep_pieces(region: *mut u8, buffer: UserBuffer, total: u64) -> u32 {
     let mut kept: u64 = 0;
     let mut left = total;
     let mut n = 0;
@@ -235,7 +238,7 @@ fn keep_first(region: *mut u8, buffer: &UserBuffer, total: u64) -> Option<u32> {
                     bpf_probe_read_user(region.cast(), size as u32, piece.base as *const _)
                 };
                 if failed != 0 {
-                    return None;
+                    break;
                 }
                 kept = size;
             } else {
@@ -248,7 +251,7 @@ fn keep_first(region: *mut u8, buffer: &UserBuffer, total: u64) -> Option<u32> {
         }
         n += 1;
     }
-    Some(kept as u32)
+    kept as u32
 }
 
 #[inline(always)]
@@ -283,7 +286,7 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
 
 /// Puts the end of the `total` bytes behind what `conn.tail` holds; false if it could not be read.
 #[inline(always)]
-fn tail(buffer: &UserBuffer, total: u64, conn: &mut ConnState) -> bool {
+fn tail(buffer: UserBuffer, total: u64, conn: &mut Conn) -> bool {
     const WORD: u64 = size_of::<u64>() as u64;
     let mut left = total;
     let mut n = 0;
@@ -295,6 +298,9 @@ fn tail(buffer: &UserBuffer, total: u64, conn: &mut ConnState) -> bool {
             if n > 0 && left < TAIL_MAX as u64 {
                 // The end of the piece before is not put in front of it.
                 conn.tail_len = 0;
+            }
+            if left >= TAIL_MAX as u64 {
+                return whole_tail(conn, piece.base + left - TAIL_MAX as u64);
             }
             if left > WORD {
                 let from = left.saturating_sub(TAIL_MAX as u64);
@@ -309,10 +315,28 @@ fn tail(buffer: &UserBuffer, total: u64, conn: &mut ConnState) -> bool {
     false
 }
 
+/// Takes all of the tail from there.
+#[inline(always)]
+fn whole_tail(conn: &mut Conn, base: u64) -> bool {
+    // SAFETY: the helper checks the address.
+    let Ok(words) = (unsafe { read_user(base as *const [u64; 2]) }) else {
+        return false;
+    };
+    // SAFETY: the tail is 16 bytes.
+    unsafe {
+        conn.tail
+            .as_mut_ptr()
+            .cast::<[u64; 2]>()
+            .write_unaligned(words);
+    }
+    conn.tail_len = TAIL_MAX as u8;
+    true
+}
+
 /// Moves up to eight bytes in at the end; the tail is two words, the last byte of the stream in the
 /// highest place of the second (both targets are little-endian).
 #[inline(always)]
-fn append_tail(conn: &mut ConnState, base: u64, count: u64) -> bool {
+fn append_tail(conn: &mut Conn, base: u64, count: u64) -> bool {
     if count == 0 || count > 8 {
         return count == 0;
     }
@@ -374,9 +398,12 @@ pub(crate) fn is_method(first: u32) -> bool {
     )
 }
 
-/// FNV-1a over method and target (up to the second space, at most [`TARGET_MAX`] bytes).
+/// Hash of method and target (up to the second space, at most [`TARGET_MAX`] bytes). Eight bytes at a
+/// time: both sides of a proxy go this way for each request.
 #[inline(always)]
 fn target_hash(region: *const u8, len: u32) -> u64 {
+    const WORD: u32 = size_of::<u64>() as u32;
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     if len < 4 {
         return LINE_CUT;
     }
@@ -384,28 +411,45 @@ fn target_hash(region: *const u8, len: u32) -> u64 {
     if !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
         return NOT_HTTP;
     }
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut spaces = 0u32;
-    let mut i = 0usize;
-    while i < TARGET_MAX {
-        if i as u32 >= len {
+    let mut hash: u64 = 0;
+    let mut in_target = false;
+    let mut at = 0u32;
+    while at < TARGET_MAX as u32 {
+        if at >= len {
             return LINE_CUT;
         }
-        // SAFETY: `i` is below TARGET_MAX, which is below HEAD_MAX.
-        let byte = unsafe { *region.add(i) };
-        if byte == b' ' {
-            spaces += 1;
-            if spaces == 2 {
-                break;
-            }
+        // SAFETY: `at` is below TARGET_MAX, which is below HEAD_MAX by more than a word.
+        let word = unsafe { region.add(at as usize).cast::<u64>().read_unaligned() };
+        let line_ends = zero_bytes(word ^ u64::from_ne_bytes([b'\r'; 8]));
+        let mut ends = zero_bytes(word ^ u64::from_ne_bytes([b' '; 8])) | line_ends;
+        if ends != 0 && !in_target && ends & ends.wrapping_neg() & line_ends == 0 {
+            // The space behind the method.
+            in_target = true;
+            ends &= ends - 1;
         }
-        if byte == b'\r' {
-            break;
+        if ends == 0 {
+            hash = (hash ^ word).wrapping_mul(MULTIPLIER);
+            hash ^= hash >> 32;
+            at += WORD;
+            continue;
         }
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        i += 1;
+        let first = ends & ends.wrapping_neg();
+        // What lies behind `len` is left over from an earlier request.
+        if len - at < WORD && first >> (8 * (len - at)) != 0 {
+            return LINE_CUT;
+        }
+        hash = (hash ^ word & ((first >> 7) - 1)).wrapping_mul(MULTIPLIER);
+        hash ^= hash >> 32;
+        break;
     }
     (hash | 1) >> 1 | 1
+}
+
+/// The highest bit of each byte that is zero. A byte above one that is zero may get it as well, if it is
+/// one: the lowest is always right.
+#[inline(always)]
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(u64::from_ne_bytes([0x01; 8])) & !word & u64::from_ne_bytes([0x80; 8])
 }
 
 /// The status of a response that begins `HTTP/1.x NNN`; 0 if it does not. Where a final head follows
@@ -449,6 +493,5 @@ fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
 /// Forgets a connection's buffers.
 #[inline(always)]
 pub(crate) fn forget(sk: u64) {
-    let _ = HEADS.remove(&sk);
     let _ = CONNS.remove(&sk);
 }

@@ -6,12 +6,12 @@
 //! bytes: there only time and order can tell.
 
 use tracer_ebpf::{
-    ConnState, LinkHow, flags,
+    Conn, LinkHow, Tracked, flags,
     load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
 };
 
 use super::conn;
-use super::maps::{PROCESSES, RECENT, Recent, THREADS, Thread};
+use super::maps::{RECENT, Recent, THREADS, Thread};
 
 /// A connect or request this soon after a failure in the same thread is its retry.
 const RETRY_AT_ONCE_NS: u64 = 200_000;
@@ -41,29 +41,19 @@ fn any_thread(pid_tgid: u64) -> u64 {
     pid_tgid & !0xffff_ffff
 }
 
-/// Do this process's tasks move from thread to thread?
-#[inline(always)]
-fn migrates(pid_tgid: u64) -> bool {
-    let tgid = (pid_tgid >> 32) as u32;
-    PROCESSES
-        .get_ptr(&tgid)
-        // SAFETY: a live map value, written by user space as a whole.
-        .is_some_and(|value| unsafe { *value } == PROCESS_MIGRATES)
-}
-
 /// A client's request was read by this thread.
 #[inline(always)]
-pub(crate) fn remember(pid_tgid: u64, down: &ConnState) {
+pub(crate) fn remember(pid_tgid: u64, down: &Tracked) {
     note_request(pid_tgid, down);
     // Two threads may write to the same place at once: then one request is not found, or found by a
     // hash that is not its own and given up because of its generation.
-    if migrates(pid_tgid) {
+    if down.owner == PROCESS_MIGRATES {
         note_request(any_thread(pid_tgid), down);
     }
 }
 
 #[inline(always)]
-fn note_request(pid_tgid: u64, down: &ConnState) {
+fn note_request(pid_tgid: u64, down: &Conn) {
     let Some(thread) = thread(pid_tgid) else {
         return;
     };
@@ -72,14 +62,15 @@ fn note_request(pid_tgid: u64, down: &ConnState) {
         conn: down.key,
         hash: down.target_hash,
         exchange: down.exchange,
-        taken: 0,
+        pad: 0,
     };
+    thread.open |= 1 << slot;
     thread.next += 1;
 }
 
 /// Something happened on an upstream connection in this thread.
 #[inline(always)]
-pub(crate) fn note_upstream(pid_tgid: u64, up: &ConnState, now: u64) {
+pub(crate) fn note_upstream(pid_tgid: u64, up: &Conn, now: u64) {
     let Some(thread) = thread(pid_tgid) else {
         return;
     };
@@ -96,7 +87,7 @@ pub(crate) fn last_upstream(pid_tgid: u64) -> Option<&'static Thread> {
 
 /// An upstream exchange of this thread failed: its client's request may be tried again.
 #[inline(always)]
-pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
+pub(crate) fn note_failure(pid_tgid: u64, up: &Conn, now: u64) {
     let Some(thread) = thread(pid_tgid) else {
         return;
     };
@@ -104,7 +95,7 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
         conn: up.link,
         hash: 0,
         exchange: up.link_exchange,
-        taken: 1,
+        pad: 0,
     };
     thread.failed_ns = now;
 }
@@ -112,18 +103,20 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &ConnState, now: u64) {
 /// Ties an upstream connection to the client request it works for. `hash` is that of the request it
 /// sends, 0 where it cannot be read; `sends` is false while it only connects.
 #[inline(always)]
-pub(crate) fn attach(pid_tgid: u64, sk: u64, hash: u64, sends: bool, now: u64) {
+pub(crate) fn attach(pid_tgid: u64, up: &Tracked, hash: u64, sends: bool, now: u64) {
+    let sk = up.key.sk;
     if hash != 0 && link_by_target(pid_tgid, sk, hash, now) != 0 {
         return;
     }
-    if migrates(pid_tgid) {
+    if up.owner == PROCESS_MIGRATES {
         if hash != 0 {
             link_by_target(any_thread(pid_tgid), sk, hash, now);
         }
         // What a thread did last says nothing about what it does next.
         return;
     }
-    link_by_order(pid_tgid, sk, now, u32::from(sends));
+    let newest = u32::from(up.owner == PROCESS_CONNECTS_AT_ONCE);
+    link_by_order(pid_tgid, sk, now, newest, u32::from(sends));
 }
 
 // The two below are global functions: see the module comment of `programs`.
@@ -138,8 +131,28 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
     };
     // SAFETY: a live map value, used by one thread only.
     unsafe {
-        choose(thread, |recent, found| {
-            recent.hash == hash && (recent.taken == 0 || !found) && pending(recent, now, u64::MAX)
+        // From the oldest on: the slot that is written next.
+        let oldest = (*thread).next as usize;
+        let mut i = 0;
+        while i < RECENT {
+            let slot = oldest.wrapping_add(i) & (RECENT - 1);
+            i += 1;
+            if (*thread).open >> slot & 1 == 0 {
+                continue;
+            }
+            let recent = &(*thread).recent[slot];
+            if recent.hash != hash {
+                continue;
+            }
+            // Whatever comes of it, nobody will take it up later.
+            (*thread).open &= !(1 << slot);
+            if let Some(down) = pending(recent, now, u64::MAX) {
+                tie(sk, down, recent.exchange, LinkHow::SameTarget, now);
+                return 1;
+            }
+        }
+        choose(thread, |_, recent, _| {
+            recent.hash == hash && pending(recent, now, u64::MAX).is_some()
         });
         take(thread, sk, LinkHow::SameTarget, now)
     }
@@ -152,7 +165,7 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
 /// already stays. Returns 1 if there is a link.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, sends: u32) -> u32 {
+extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends: u32) -> u32 {
     match conn::get(sk) {
         Some(up) if up.link.sk == 0 => {}
         _ => return 0,
@@ -163,13 +176,10 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, sends: u32) -> u32
     // SAFETY: a live map value, used by one thread only.
     unsafe {
         let failed = (*thread).failed;
-        let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX);
-        let tgid = (pid_tgid >> 32) as u32;
-        let newest = PROCESSES
-            .get_ptr(&tgid)
-            .is_some_and(|value| *value == PROCESS_CONNECTS_AT_ONCE);
+        let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX).is_some();
+        let newest = newest != 0;
         if may_retry && !newest && now - (*thread).failed_ns < RETRY_AT_ONCE_NS {
-            tie(sk, &failed, LinkHow::LastRead, now);
+            tie_in_order(sk, &failed, now);
             return 1;
         }
         let window = if newest {
@@ -177,23 +187,26 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, sends: u32) -> u32
         } else {
             LINK_WINDOW_BATCH_NS
         };
-        choose(thread, |recent, found| {
-            recent.taken == 0 && !(newest && found) && pending(recent, now, window)
+        let open = (*thread).open;
+        choose(thread, |slot, recent, found| {
+            open >> slot & 1 != 0 && !(newest && found) && pending(recent, now, window).is_some()
         });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
         }
         if sends != 0 {
             // A connect may have been taken for a request that was none of its business.
-            choose(thread, |recent, found| {
-                !(newest && found) && is_only_connected(recent) && pending(recent, now, window)
+            choose(thread, |_, recent, found| {
+                !(newest && found)
+                    && is_only_connected(recent)
+                    && pending(recent, now, window).is_some()
             });
             if take(thread, sk, LinkHow::LastRead, now) != 0 {
                 return 1;
             }
         }
         if may_retry {
-            tie(sk, &failed, LinkHow::LastRead, now);
+            tie_in_order(sk, &failed, now);
             return 1;
         }
     }
@@ -201,9 +214,9 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, sends: u32) -> u32
 }
 
 /// Goes through a thread's requests from the newest to the oldest; each one that is `wanted` takes the
-/// place of the one found before. The second argument of `wanted`: was one found already?
+/// place of the one found before. `wanted` gets its slot, and whether one was found already.
 #[inline(always)]
-unsafe fn choose(thread: *mut Thread, wanted: impl Fn(&Recent, bool) -> bool) {
+unsafe fn choose(thread: *mut Thread, wanted: impl Fn(usize, &Recent, bool) -> bool) {
     // SAFETY: the caller passes a live map value.
     unsafe {
         // The choice lives in the map, not in registers: so the turns of the loop look alike to the
@@ -215,7 +228,7 @@ unsafe fn choose(thread: *mut Thread, wanted: impl Fn(&Recent, bool) -> bool) {
         while i < RECENT {
             let slot = next.wrapping_sub(1 + i) & (RECENT - 1);
             let recent = &(*thread).recent[slot];
-            if recent.exchange != 0 && wanted(recent, chosen.read_volatile() != NONE) {
+            if recent.exchange != 0 && wanted(slot, recent, chosen.read_volatile() != NONE) {
                 chosen.write_volatile(slot as u64);
             }
             i += 1;
@@ -232,29 +245,41 @@ unsafe fn take(thread: *mut Thread, sk: u64, how: LinkHow, now: u64) -> u32 {
         if slot >= RECENT as u64 {
             return 0;
         }
-        let recent = &mut (*thread).recent[slot as usize];
-        recent.taken = 1;
-        tie(sk, recent, how, now);
+        (*thread).open &= !(1 << slot);
+        let recent = &(*thread).recent[slot as usize];
+        match how {
+            LinkHow::LastRead => tie_in_order(sk, recent, now),
+            _ => {
+                if let Some(down) = conn::get(recent.conn.sk) {
+                    tie(sk, down, recent.exchange, how, now);
+                }
+            }
+        }
     }
     1
 }
 
+/// Ties a request by order alone, unless a connection that was found by the target is at work on it.
 #[inline(always)]
-fn tie(sk: u64, recent: &Recent, how: LinkHow, now: u64) {
-    let Some(up) = conn::get(sk) else { return };
-    if how as u8 == LinkHow::LastRead as u8 && is_served(recent) {
-        return;
+fn tie_in_order(sk: u64, recent: &Recent, now: u64) {
+    if !is_served(recent)
+        && let Some(down) = conn::get(recent.conn.sk)
+    {
+        tie(sk, down, recent.exchange, LinkHow::LastRead, now);
     }
-    up.link = recent.conn;
-    up.link_exchange = recent.exchange;
+}
+
+#[inline(always)]
+fn tie(sk: u64, down: &mut Tracked, exchange: u32, how: LinkHow, now: u64) {
+    let Some(up) = conn::get(sk) else { return };
+    up.link = down.key;
+    up.link_exchange = exchange;
     up.link_ns = now;
     up.link_how = how as u8;
-    if let Some(down) = conn::get(recent.conn.sk) {
-        down.link = up.key;
-        down.link_ns = now;
-        down.link_exchange = up.exchange;
-        down.link_how = up.link_how;
-    }
+    down.link = up.key;
+    down.link_ns = now;
+    down.link_exchange = up.exchange;
+    down.link_how = up.link_how;
 }
 
 /// Is a backend connection, found by the request's target, still at work on this request? Then a connect
@@ -292,14 +317,13 @@ fn is_only_connected(recent: &Recent) -> bool {
     }
 }
 
-/// Is this request still without an answer, and not older than `window` ns?
+/// The client connection of a request that is still without an answer, and not older than `window` ns.
 #[inline(always)]
-fn pending(recent: &Recent, now: u64, window: u64) -> bool {
-    let Some(down) = conn::get(recent.conn.sk) else {
-        return false;
-    };
-    down.key.generation == recent.conn.generation
+fn pending(recent: &Recent, now: u64, window: u64) -> Option<&'static mut Tracked> {
+    let down = conn::get(recent.conn.sk)?;
+    (down.key.generation == recent.conn.generation
         && down.exchange == recent.exchange
         && down.response_start_ns == 0
-        && now - down.request_start_ns < window
+        && now - down.request_start_ns < window)
+        .then_some(down)
 }

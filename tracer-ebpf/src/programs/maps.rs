@@ -5,11 +5,25 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{BackendKey, BackendStats, ConnKey, ConnState, HEAD_MAX, SocketFacts, loss};
+use tracer_ebpf::{
+    BackendKey, BackendStats, Conn, ConnKey, HEAD_MAX, SocketFacts, Tracked,
+    load::PROCESS_FILTER_LEN, loss,
+};
 
 /// Traced processes by tgid; the value is one of `load::PROCESS_*`.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// Not zero where a traced process may be, at [`filter_index`]: most calls on a host are those of
+/// others, and an array is looked at in a fraction of the time of a hash table. Never set to zero again.
+#[map]
+pub(crate) static PROCESS_FILTER: Array<u8> = Array::with_max_entries(PROCESS_FILTER_LEN, 0);
+
+/// Place of a process in [`PROCESS_FILTER`].
+#[inline(always)]
+pub(crate) fn filter_index(tgid: u32) -> u32 {
+    tgid % PROCESS_FILTER_LEN
+}
 
 /// One bit for each port that a traced process listens on.
 #[map]
@@ -21,21 +35,16 @@ pub(crate) static BACKEND_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
 
 /// Connections of backends that are over, by their ends: data may still come for them.
 #[map]
-pub(crate) static CLOSED: LruHashMap<Ends, ConnState> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static CLOSED: LruHashMap<Ends, Conn> = LruHashMap::with_max_entries(4096, 0);
 
 /// Answered upstream connections that their proxy closed and that are gone, by the client connection
 /// they worked for: if the client then gets an error or less than all, the answer was refused.
 #[map]
 pub(crate) static LET_GO: LruHashMap<ConnKey, LetGo> = LruHashMap::with_max_entries(1024, 0);
 
-/// Connections by socket address. Allocated on demand: memory follows the open connections.
+/// Connections with their heads, by socket address. Allocated on demand: memory follows the open connections.
 #[map]
-pub(crate) static CONNS: HashMap<u64, ConnState> =
-    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
-
-/// First bytes of the current request and response, by socket address.
-#[map]
-pub(crate) static HEADS: HashMap<u64, Heads> =
+pub(crate) static CONNS: HashMap<u64, Tracked> =
     HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
 /// Recent requests of each thread.
@@ -78,36 +87,11 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// What was known of an upstream connection when its socket was destroyed.
 #[repr(C)]
 pub(crate) struct LetGo {
-    pub(crate) conn: ConnState,
+    pub(crate) conn: Conn,
     pub(crate) socket: SocketFacts,
     pub(crate) request: [u8; HEAD_MAX],
     pub(crate) response: [u8; HEAD_MAX],
 }
-
-/// Most bytes that one append to a head takes.
-pub(crate) const APPEND_MAX: usize = 256;
-
-/// Kept heads and what a scan of the response head found.
-#[repr(C)]
-pub(crate) struct Heads {
-    pub(crate) request: [u8; HEAD_MAX],
-    pub(crate) response: [u8; HEAD_MAX],
-    /// Never holds anything: it lets the verifier see that `offset + length` stays inside when
-    /// both are bounded only on their own.
-    pub(crate) spill: [u8; APPEND_MAX],
-    /// Offset behind the blank line of the response head; 0 while not found.
-    pub(crate) head_end: u32,
-    /// Offset of the Content-Length value; 0 if there is none.
-    pub(crate) length_at: u32,
-    /// 1 if the head says `transfer-encoding`.
-    pub(crate) chunked: u32,
-    /// Where lines of the response begin, and how many do.
-    pub(crate) lines: [u16; LINES_MAX],
-    pub(crate) line_count: u32,
-}
-
-/// Lines of a response head that are looked at; real heads have 10 to 30.
-pub(crate) const LINES_MAX: usize = 64;
 
 /// Requests that can be pending per thread before links fall back to the last one.
 pub(crate) const RECENT: usize = 16;
@@ -119,8 +103,7 @@ pub(crate) struct Recent {
     pub(crate) conn: ConnKey,
     pub(crate) hash: u64,
     pub(crate) exchange: u32,
-    /// 1 once an upstream connection took it up.
-    pub(crate) taken: u32,
+    pub(crate) pad: u32,
 }
 
 /// What a thread did lately.
@@ -131,6 +114,8 @@ pub(crate) struct Thread {
     pub(crate) next: u64,
     /// Scratch of `link`.
     pub(crate) chosen: u64,
+    /// One bit for each of `recent` that no upstream connection took up.
+    pub(crate) open: u64,
     /// The request whose backend exchange failed last, and when.
     pub(crate) failed: Recent,
     pub(crate) failed_ns: u64,

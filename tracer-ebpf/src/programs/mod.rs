@@ -19,6 +19,7 @@ mod dns;
 mod emit;
 mod end;
 mod exchange;
+mod first;
 mod framing;
 mod globals;
 mod head;

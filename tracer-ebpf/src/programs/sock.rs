@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
 };
-use tracer_ebpf::{ABSENT, ConnState, SocketFacts};
+use tracer_ebpf::{ABSENT, Conn, SocketFacts};
 
 use super::globals::offset;
 
@@ -174,7 +174,7 @@ pub(crate) fn inode(sk: u64) -> u64 {
 
 /// Copies the addresses, and the ports where they are known, into the connection.
 #[inline(always)]
-pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
+pub(crate) fn read_tuple(sk: u64, conn: &mut Conn) {
     conn.family = read_or_zero(sk, offset!(sock_skc_family));
     if conn.family == AF_INET {
         put_ipv4(
@@ -198,7 +198,7 @@ pub(crate) fn read_tuple(sk: u64, conn: &mut ConnState) {
 /// The kernel gives the port between the first state change and the SYN, and takes it back before
 /// it reports CLOSE; the source port of the segments stays.
 #[inline(always)]
-pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
+pub(crate) fn refresh_local(sk: u64, conn: &mut Conn) {
     if conn.local_port != 0 {
         return;
     }
@@ -218,7 +218,7 @@ pub(crate) fn refresh_local(sk: u64, conn: &mut ConnState) {
 
 /// How far the sequence numbers are at the first sign of the end: later ones may wipe them.
 #[inline(always)]
-pub(crate) fn note_end(sk: u64, conn: &mut ConnState) {
+pub(crate) fn note_end(sk: u64, conn: &mut Conn) {
     if conn.write_seq_at_end != 0 {
         return;
     }

@@ -1,7 +1,7 @@
 //! Counters and latency histograms by upstream address.
 
 use tracer_ebpf::{
-    BackendKey, BackendStats, ConnState, IDLE_CLOSE_MIN_US, bucket_of_us, hist::BUCKETS, loss,
+    BackendKey, BackendStats, Conn, IDLE_CLOSE_MIN_US, Tracked, bucket_of_us, hist::BUCKETS, loss,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 static ZERO_STATS: BackendStats = unsafe { core::mem::zeroed() };
 
 #[inline(always)]
-fn stats(conn: &ConnState) -> Option<*mut BackendStats> {
+fn stats(conn: &Conn) -> Option<*mut BackendStats> {
     let key = BackendKey {
         addr: conn.remote_addr,
         family: conn.family,
@@ -37,13 +37,7 @@ fn stats(conn: &ConnState) -> Option<*mut BackendStats> {
 /// Counts in a bucket. Not atomic on purpose: two CPUs that meet in one bucket lose one count of a
 /// distribution, and an atomic add on each response costs every request.
 #[inline(always)]
-fn record(histogram: *mut [u32; BUCKETS], from_ns: u64, to_ns: u64) {
-    let us = to_ns.wrapping_sub(from_ns) / 1000;
-    let us = if us > u64::from(u32::MAX) {
-        u32::MAX
-    } else {
-        us as u32
-    };
+fn record(histogram: *mut [u32; BUCKETS], us: u32) {
     let bucket = bucket_of_us(us);
     // The compiler can prove the bound and drops the check; the verifier cannot and needs it.
     // SAFETY: a local variable.
@@ -54,9 +48,19 @@ fn record(histogram: *mut [u32; BUCKETS], from_ns: u64, to_ns: u64) {
     }
 }
 
+#[inline(always)]
+fn us_between(from_ns: u64, to_ns: u64) -> u32 {
+    let us = to_ns.wrapping_sub(from_ns) / 1000;
+    if us > u64::from(u32::MAX) {
+        u32::MAX
+    } else {
+        us as u32
+    }
+}
+
 /// A connection attempt begins.
 #[inline(always)]
-pub(crate) fn connecting(conn: &ConnState) {
+pub(crate) fn connecting(conn: &Conn) {
     if let Some(stats) = stats(conn) {
         // SAFETY: a live map value.
         unsafe { (*stats).connects += 1 };
@@ -65,34 +69,57 @@ pub(crate) fn connecting(conn: &ConnState) {
 
 /// A connection was established.
 #[inline(always)]
-pub(crate) fn connected(conn: &ConnState) {
+pub(crate) fn connected(conn: &Conn) {
     if let Some(stats) = stats(conn) {
         // SAFETY: a live map value.
         record(
             unsafe { &raw mut (*stats).connect },
-            conn.opened_ns,
-            conn.established_ns,
+            us_between(conn.opened_ns, conn.established_ns),
         );
     }
 }
 
-/// The proxy uses a connection again.
+/// An exchange is over because the next one begins on the same connection. It is counted when that one
+/// is answered: once for both is one look at the table less for each request.
 #[inline(always)]
-pub(crate) fn reused_after(conn: &ConnState, now: u64) {
-    let idle = idle_us(conn.idle_since_ns, now);
-    if let Some(stats) = stats(conn) {
-        // SAFETY: a live map value.
-        unsafe {
-            if idle > (*stats).idle_reused_max_us {
-                (*stats).idle_reused_max_us = idle;
-            }
+pub(crate) fn went_on(conn: &mut Tracked, now: u64) {
+    // One that had no answer leaves its own unsettled.
+    settle(conn);
+    if conn.response_start_ns != 0 {
+        let total = us_between(conn.request_start_ns, conn.response_last_ns);
+        conn.total_us = if total == u32::MAX { total } else { total + 1 };
+    }
+    conn.idle_us = idle_us(conn.idle_since_ns, now);
+}
+
+/// Counts what is left of the exchanges before.
+#[inline(always)]
+fn settle(conn: &mut Tracked) {
+    if (conn.total_us != 0 || conn.idle_us != 0)
+        && let Some(stats) = stats(conn)
+    {
+        count_before(stats, conn);
+    }
+}
+
+#[inline(always)]
+fn count_before(stats: *mut BackendStats, conn: &mut Tracked) {
+    // SAFETY: a live map value.
+    unsafe {
+        if conn.idle_us > (*stats).idle_reused_max_us {
+            (*stats).idle_reused_max_us = conn.idle_us;
+        }
+        if conn.total_us != 0 {
+            record(&raw mut (*stats).total, conn.total_us - 1);
         }
     }
+    conn.idle_us = 0;
+    conn.total_us = 0;
 }
 
 /// The backend closed a connection that waited for a next request.
 #[inline(always)]
-pub(crate) fn closed_idle(conn: &ConnState, now: u64) {
+pub(crate) fn closed_idle(conn: &Conn, now: u64) {
     let idle = idle_us(conn.response_last_ns, now);
     if idle < IDLE_CLOSE_MIN_US {
         return;
@@ -111,41 +138,29 @@ pub(crate) fn closed_idle(conn: &ConnState, now: u64) {
 /// At least 1: 0 stands for never.
 #[inline(always)]
 fn idle_us(since: u64, now: u64) -> u32 {
-    let us = now.wrapping_sub(since) / 1000;
-    if us == 0 {
-        1
-    } else if us > u64::from(u32::MAX) {
-        u32::MAX
-    } else {
-        us as u32
-    }
+    let us = us_between(since, now);
+    if us == 0 { 1 } else { us }
 }
 
 /// The first byte of a response arrived.
 #[inline(always)]
-pub(crate) fn responded(conn: &ConnState) {
-    if let Some(stats) = stats(conn) {
-        // SAFETY: a live map value.
-        unsafe {
-            (*stats).exchanges += 1;
-            record(
-                &raw mut (*stats).ttfb,
-                conn.request_start_ns,
-                conn.response_start_ns,
-            );
-        }
+pub(crate) fn responded(conn: &mut Tracked) {
+    let Some(stats) = stats(conn) else { return };
+    let us = us_between(conn.request_start_ns, conn.response_start_ns);
+    // SAFETY: a live map value.
+    unsafe {
+        (*stats).exchanges += 1;
+        record(&raw mut (*stats).ttfb, us);
     }
+    count_before(stats, conn);
 }
 
-/// An exchange is over and had a response.
+/// The last exchange of a connection is over and had a response.
 #[inline(always)]
-pub(crate) fn finished(conn: &ConnState) {
-    if let Some(stats) = stats(conn) {
-        // SAFETY: a live map value.
-        record(
-            unsafe { &raw mut (*stats).total },
-            conn.request_start_ns,
-            conn.response_last_ns,
-        );
-    }
+pub(crate) fn finished(conn: &mut Tracked) {
+    let Some(stats) = stats(conn) else { return };
+    let us = us_between(conn.request_start_ns, conn.response_last_ns);
+    // SAFETY: a live map value.
+    record(unsafe { &raw mut (*stats).total }, us);
+    count_before(stats, conn);
 }

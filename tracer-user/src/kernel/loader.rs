@@ -11,9 +11,12 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
-    BackendKey, BackendStats, Config, ConnState, Direction, HEAD_MAX, Offsets, Role, bucket_of_us,
-    flags,
-    load::{PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
+    BackendKey, BackendStats, Config, Conn, Direction, HEAD_MAX, Offsets, Role, Tracked,
+    bucket_of_us, flags,
+    load::{
+        PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
+        PROCESS_MIGRATES,
+    },
     loss,
 };
 
@@ -121,7 +124,7 @@ unsafe impl aya::Pod for Plain<BackendKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<BackendStats> {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Plain<ConnState> {}
+unsafe impl aya::Pod for Plain<Tracked> {}
 
 /// Connections to backends, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,11 +145,12 @@ pub struct Tracer {
     sites: Sites,
     programs: Programs,
     processes: HashMap<MapData, u32, u32>,
+    process_filter: Array<MapData, u8>,
     listen_ports: Array<MapData, u64>,
     backend_ports: Array<MapData, u64>,
     adopt_inodes: HashMap<MapData, u64, u32>,
     backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
-    conns: HashMap<MapData, u64, Plain<ConnState>>,
+    conns: HashMap<MapData, u64, Plain<Tracked>>,
     losses: PerCpuArray<MapData, u64>,
     ring: Option<RingBuf<MapData>>,
     /// Hooks that this kernel does not have.
@@ -191,13 +195,14 @@ impl Tracer {
             loader.map_max_entries("RECORDS", bytes);
         }
         if let Some(connections) = settings.max_connections {
-            for map in ["CONNS", "HEADS", "ADOPT_INODES"] {
+            for map in ["CONNS", "ADOPT_INODES"] {
                 loader.map_max_entries(map, connections);
             }
         }
         let mut ebpf = loader.load(OBJECT)?;
         Ok(Self {
             processes: take(&mut ebpf, "PROCESSES")?,
+            process_filter: take(&mut ebpf, "PROCESS_FILTER")?,
             listen_ports: take(&mut ebpf, "LISTEN_PORTS")?,
             backend_ports: take(&mut ebpf, "BACKEND_PORTS")?,
             adopt_inodes: take(&mut ebpf, "ADOPT_INODES")?,
@@ -273,6 +278,12 @@ impl Tracer {
             .insert(pid, value, 0)
             .map_err(|error| LoadError::Map {
                 name: "PROCESSES",
+                error,
+            })?;
+        self.process_filter
+            .set(pid % PROCESS_FILTER_LEN, 1, 0)
+            .map_err(|error| LoadError::Map {
+                name: "PROCESS_FILTER",
                 error,
             })
     }
@@ -522,7 +533,7 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
         .map_err(|error| LoadError::Map { name, error })
 }
 
-fn key_of(conn: &ConnState) -> BackendKey {
+fn key_of(conn: &Conn) -> BackendKey {
     BackendKey {
         addr: conn.remote_addr,
         family: conn.family,

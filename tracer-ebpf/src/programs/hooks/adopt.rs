@@ -2,7 +2,7 @@
 //! those of the traced processes into the table (≥ 5.9).
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use tracer_ebpf::{Role, flags};
+use tracer_ebpf::{Role, flags, marks};
 
 use crate::programs::{conn, maps::ADOPT_INODES, sock};
 
@@ -51,11 +51,13 @@ extern "C" fn adopt_open(ctx: *mut IterTcp) -> i32 {
     conn.established_ns = now;
     conn.tgid = tgid;
     conn.tid = tgid;
+    conn.owner = conn::kind(u64::from(tgid) << 32).unwrap_or(0);
     if role == Role::Accepted {
         conn::note_owner(conn);
     }
     if state == CLOSE_WAIT {
         conn.fin_received_ns = now;
+        conn.marks |= marks::ENDED;
     }
     if sock::payload_so_far(sk) > 0 {
         conn.flags |= flags::USED_BEFORE;

@@ -69,9 +69,8 @@ fn never_connected(sk: u64) {
     };
     conn.opened_ns = now;
     conn.closed_ns = now;
-    conn.tgid = (pid_tgid >> 32) as u32;
-    conn.tid = pid_tgid as u32;
-    link::attach(pid_tgid, sk, 0, false, now);
+    conn::used_by(conn, pid_tgid);
+    link::attach(pid_tgid, conn, 0, false, now);
     if conn.link.sk != 0 {
         end::connection_over(sk);
     }

@@ -9,6 +9,8 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
 
+use tracer_ebpf::marks;
+
 use crate::programs::{conn, sock};
 
 #[raw_tracepoint(tracepoint = "inet_sk_error_report")]
@@ -35,6 +37,7 @@ fn error_reported(sk: u64) -> i32 {
         // SAFETY: no arguments.
         conn.error_ns = unsafe { bpf_ktime_get_ns() };
         conn.sk_err = err;
+        conn.marks |= marks::ENDED;
     }
     0
 }

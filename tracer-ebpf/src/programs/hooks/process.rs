@@ -5,14 +5,9 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{ABSENT, loss, process};
+use tracer_ebpf::{ABSENT, process};
 
-use crate::programs::{
-    emit,
-    globals::offset,
-    maps::{PROCESSES, count_loss},
-    sock,
-};
+use crate::programs::{conn, emit, globals::offset, maps::PROCESSES, sock};
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
@@ -20,20 +15,16 @@ fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     let Some(parent_tgid) = sock::read::<u32>(parent, offset!(task_tgid)) else {
         return 0;
     };
-    let Some(value) = PROCESSES.get_ptr(&parent_tgid) else {
+    let Some(kind) = conn::kind(u64::from(parent_tgid) << 32) else {
         return 0;
     };
-    // SAFETY: a live map value.
-    let value = unsafe { *value };
     let Some(tgid) = sock::read::<u32>(child, offset!(task_tgid)) else {
         return 0;
     };
     if tgid == parent_tgid {
         return 0; // a thread
     }
-    if PROCESSES.insert(&tgid, &value, 0).is_err() {
-        count_loss(loss::PROCESS_TABLE);
-    }
+    conn::trace(tgid, kind);
     emit::process(process::FORK, tgid, parent_tgid, 0, 0);
     0
 }

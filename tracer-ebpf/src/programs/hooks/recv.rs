@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe, raw_tracepoint},
     programs::{FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
-use tracer_ebpf::ConnState;
+use tracer_ebpf::{Tracked, marks};
 
 use super::call;
 use crate::programs::{conn, dns, emit, exchange, link, sock};
@@ -55,17 +55,20 @@ fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> 
     if ret == -EAGAIN {
         return 0;
     }
-    let Some(pid_tgid) = conn::traced_thread() else {
+    let Some(pid_tgid) = conn::maybe_traced_thread() else {
         return 0;
     };
     if flags() & MSG_PEEK != 0 {
         return 0;
     }
     let sk = sk();
+    let found = conn::get(sk);
+    if !conn::is_traced(found.as_deref(), pid_tgid) {
+        return 0;
+    }
     if ret > 0 {
         // SAFETY: no arguments.
-        let found = conn::get(sk).or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
-        match found {
+        match found.or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() })) {
             Some(conn) => exchange::received(sk, conn, ret as u64, pid_tgid),
             None if dns::is_query(sk) => {
                 emit::dns(pid_tgid, ret as u64, 1);
@@ -73,7 +76,7 @@ fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> 
             None => {}
         }
     } else if (ret == 0 || (-ret != EINTR && -ret < ERESTARTSYS))
-        && let Some(conn) = conn::get(sk)
+        && let Some(conn) = found
     {
         end_read(conn, -ret, pid_tgid);
     }
@@ -82,16 +85,17 @@ fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> 
 
 /// End of file, or an error.
 #[inline(always)]
-fn end_read(conn: &mut ConnState, errno: i32, pid_tgid: u64) {
+fn end_read(conn: &mut Tracked, errno: i32, pid_tgid: u64) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    conn.tgid = (pid_tgid >> 32) as u32;
-    conn.tid = pid_tgid as u32;
+    conn::used_by(conn, pid_tgid);
     if conn.end_read_ns == 0 {
         conn.end_read_ns = now;
+        conn.marks |= marks::EXCHANGE;
     }
     if errno != 0 {
         conn.recv_errno = errno;
+        conn.marks |= marks::EXCHANGE | marks::ENDED;
     }
     if conn::is_upstream(conn) {
         link::note_upstream(pid_tgid, conn, now);

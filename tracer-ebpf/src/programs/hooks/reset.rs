@@ -5,6 +5,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use tracer_ebpf::{
     ABSENT,
     conn::{NO_REASON, REASON_CLOSED, REASON_UNREAD},
+    marks,
 };
 
 use crate::programs::{
@@ -125,6 +126,7 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.reset_received_ns = now;
+    conn.marks |= marks::ENDED;
     sock::note_end(sk, conn);
     sock::refresh_local(sk, conn);
     let ports = port_pair(conn.remote_port, conn.local_port);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use tracer_ebpf::{Cause, flags};
+use tracer_ebpf::{Cause, flags, marks};
 
 use crate::programs::{conn, emit, globals::offset, sock};
 
@@ -16,6 +16,7 @@ fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.retransmits += 1;
+    conn.marks |= marks::EXCHANGE;
     if conn.retransmit_first_ns == 0 {
         conn.retransmit_first_ns = now;
     }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe, raw_tracepoint},
     programs::{FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
-use tracer_ebpf::{Direction, flags};
+use tracer_ebpf::{Direction, flags, marks};
 
 use super::call;
 use crate::programs::{conn, dns, emit, exchange, link, sock};
@@ -55,12 +55,18 @@ fn send_return(ctx: RetProbeContext) -> i32 {
 /// The handler of them all.
 #[inline(always)]
 fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
-    let Some(pid_tgid) = conn::traced_thread() else {
+    let Some(pid_tgid) = conn::maybe_traced_thread() else {
         return 0;
     };
     let sk = sk();
+    let found = conn::get(sk);
+    if !conn::is_traced(found.as_deref(), pid_tgid) {
+        return 0;
+    }
+    // SAFETY: no arguments.
+    let tracked = || found.or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
     if ret > 0 {
-        match tracked(sk) {
+        match tracked() {
             Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid),
             None if dns::is_query(sk) => {
                 emit::dns(pid_tgid, ret as u64, 0);
@@ -73,22 +79,16 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
     if errno != EPIPE && errno != ECONNRESET {
         return 0;
     }
-    let Some(conn) = tracked(sk) else { return 0 };
+    let Some(conn) = tracked() else { return 0 };
     conn.send_errno = errno;
-    conn.tgid = (pid_tgid >> 32) as u32;
-    conn.tid = pid_tgid as u32;
+    conn.marks |= marks::EXCHANGE | marks::ENDED;
+    conn::used_by(conn, pid_tgid);
     if conn::is_upstream(conn) {
         if conn.direction != Direction::Sent as u8 && conn.flags & flags::REPORTED == 0 {
-            exchange::request_refused(sk, conn, pid_tgid);
+            exchange::request_refused(sk, pid_tgid);
         }
         // SAFETY: no arguments.
         link::note_upstream(pid_tgid, conn, unsafe { bpf_ktime_get_ns() });
     }
     0
-}
-
-#[inline(always)]
-fn tracked(sk: u64) -> Option<&'static mut tracer_ebpf::ConnState> {
-    // SAFETY: no arguments.
-    conn::get(sk).or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }))
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{ConnState, Direction, Role, flags, process};
+use tracer_ebpf::{Conn, Direction, Role, Tracked, flags, marks, process};
 
 use crate::programs::{conn, emit, end, link, sock, stats};
 
@@ -53,10 +53,9 @@ fn connect(sk: u64) {
     };
     conn.state = SYN_SENT as u8;
     conn.opened_ns = now;
-    conn.tgid = (pid_tgid >> 32) as u32;
-    conn.tid = pid_tgid as u32;
+    conn::used_by(conn, pid_tgid);
     stats::connecting(conn);
-    link::attach(pid_tgid, sk, 0, false, now);
+    link::attach(pid_tgid, conn, 0, false, now);
 }
 
 #[inline(always)]
@@ -95,7 +94,7 @@ fn accept(sk: u64) {
 }
 
 #[inline(always)]
-fn change(sk: u64, conn: &mut ConnState, old: i32, new: i32) {
+fn change(sk: u64, conn: &mut Tracked, old: i32, new: i32) {
     conn.state = new as u8;
     if new != ESTABLISHED
         && new != CLOSE_WAIT
@@ -119,12 +118,16 @@ fn change(sk: u64, conn: &mut ConnState, old: i32, new: i32) {
         }
         CLOSE_WAIT => {
             conn.fin_received_ns = now;
+            conn.marks |= marks::ENDED;
             sock::note_end(sk, conn);
             if conn::is_upstream(conn) && conn.direction == Direction::Received as u8 {
                 stats::closed_idle(conn, now);
             }
         }
-        CLOSING => conn.fin_received_ns = now,
+        CLOSING => {
+            conn.fin_received_ns = now;
+            conn.marks |= marks::ENDED;
+        }
         FIN_WAIT1 | LAST_ACK => {
             if conn.closed_ns == 0 {
                 conn.closed_ns = now;
@@ -137,10 +140,11 @@ fn change(sk: u64, conn: &mut ConnState, old: i32, new: i32) {
 
 /// CLOSE: by a reset, a timer, or the process (abort, or close of a socket that never connected).
 #[inline(always)]
-fn closed(sk: u64, conn: &mut ConnState, old: i32, now: u64) {
+fn closed(sk: u64, conn: &mut Tracked, old: i32, now: u64) {
     let err = sock::err(sk);
     if err != 0 {
         conn.sk_err = err;
+        conn.marks |= marks::ENDED;
     }
     if old == LAST_ACK || old == CLOSING || conn.closed_ns != 0 {
         return;
@@ -159,6 +163,6 @@ fn closed(sk: u64, conn: &mut ConnState, old: i32, now: u64) {
 
 /// A timer or the network stack runs in whatever thread is current; a close runs in the owner's.
 #[inline(always)]
-fn is_owner(conn: &ConnState) -> bool {
+fn is_owner(conn: &Conn) -> bool {
     (bpf_get_current_pid_tgid() >> 32) as u32 == conn.tgid
 }
