@@ -12,6 +12,7 @@ use super::load::{Load, WARM_UP};
 use super::machine::{Machine, machine};
 use super::median;
 use super::site::Site;
+use super::target::Target;
 use super::usage::{self, Usage};
 use crate::lab::agent::{Agent, Settings};
 use crate::lab::proxy::Kind;
@@ -73,15 +74,6 @@ pub struct Round {
     pub user_cpu_ratio: f64,
     /// Resident memory at its end, bytes.
     pub rss_bytes: u64,
-}
-
-/// What had to hold.
-#[derive(Clone, Debug, Serialize)]
-pub struct Target {
-    /// In words.
-    pub what: String,
-    /// It did.
-    pub held: bool,
 }
 
 /// Measures. `None`: it was told to stop.
@@ -209,7 +201,7 @@ fn outcome(options: Options, rounds: Vec<Round>, usage: Usage, counted: [u64; 2]
         peak_rss_bytes: usage.peak_rss_bytes,
         lost_records,
         cases,
-        held: targets.iter().all(|target| target.held),
+        held: Target::all_held(&targets),
         rounds,
         targets,
     }
@@ -229,11 +221,7 @@ fn sum(page: &str, family: &str) -> u64 {
 impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for target in &self.targets {
-            let held = if target.held { "held" } else { "MISSED" };
-            text.push_str(&format!("{held}: {}\n", target.what));
-        }
+        let mut text = Target::lines(&self.targets);
         text.push_str(&format!(
             "most memory ever, with the loading of the kernel programs: {:.1} MB\n",
             self.peak_rss_bytes as f64 / 1e6

@@ -4,12 +4,16 @@
 pub mod agent;
 pub mod logs;
 pub mod overhead;
+pub mod page;
+pub mod scale;
 
 mod alb;
 mod child;
 mod load;
 mod machine;
+mod open_loop;
 mod site;
+mod target;
 mod usage;
 mod wrk;
 

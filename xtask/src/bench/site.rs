@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The running site; ended when dropped.
 pub(super) struct Site {
     front: Running,
-    _back: Running,
+    back: Option<Running>,
     addr: SocketAddr,
     backend: SocketAddr,
     // Last, so that nothing writes into what is removed.
@@ -30,6 +30,11 @@ impl Site {
     /// Starts both and waits until the proxy answers; responses have a body of that many bytes.
     /// Errors: a program is missing or does not start; with what it said.
     pub(super) fn start(proxy: Kind, body: usize) -> Result<Self> {
+        Self::start_for(proxy, body, 30_000)
+    }
+
+    /// The same, for that many connections of clients.
+    pub(super) fn start_for(proxy: Kind, body: usize, connections: usize) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("why502-site-").tempdir()?;
         let ports = free_ports(2)?;
         let (addr, backend) = (ports[0], ports[1]);
@@ -42,7 +47,7 @@ impl Site {
             0..100 => format!("location / {{ return 200 \"{}\"; }}", "x".repeat(body)),
             _ => files,
         };
-        let back = nginx(dir.path(), "back", backend, "", &answers)?;
+        let back = nginx(dir.path(), "back", backend, connections, "", &answers)?;
         let front = match proxy {
             Kind::Nginx => {
                 let backends = format!(
@@ -51,7 +56,7 @@ impl Site {
                 );
                 let passes = "location / { proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                               proxy_pass http://backends; }";
-                nginx(dir.path(), "front", addr, &backends, passes)?
+                nginx(dir.path(), "front", addr, connections, &backends, passes)?
             }
             Kind::Haproxy => haproxy(dir.path(), addr, backend)?,
             Kind::Envoy => envoy(dir.path(), addr, backend)?,
@@ -59,7 +64,7 @@ impl Site {
         };
         Ok(Self {
             front,
-            _back: back,
+            back: Some(back),
             addr,
             backend,
             _dir: dir,
@@ -81,6 +86,16 @@ impl Site {
         self.front.pid()
     }
 
+    /// The main process of the backend; 0 once it has ended.
+    pub(super) fn backend_pid(&self) -> u32 {
+        self.back.as_ref().map_or(0, Running::pid)
+    }
+
+    /// From now on nobody is where the proxy asks.
+    pub(super) fn end_backend(&mut self) {
+        self.back = None;
+    }
+
     /// The process of the proxy that serves: a child, if there is one.
     pub(super) fn worker_pid(&self) -> u32 {
         let children = children(self.proxy_pid());
@@ -88,16 +103,24 @@ impl Site {
     }
 }
 
-fn nginx(dir: &Path, name: &str, addr: SocketAddr, http: &str, server: &str) -> Result<Running> {
+fn nginx(
+    dir: &Path,
+    name: &str,
+    addr: SocketAddr,
+    connections: usize,
+    http: &str,
+    server: &str,
+) -> Result<Running> {
     let at = |end: &str| dir.join(format!("{name}.{end}"));
     let (config, error) = (at("conf"), at("error"));
     let text = format!(
-        "user root; daemon off; worker_processes 1; worker_rlimit_nofile 65536; pid {pid};\n\
-         error_log {error};\nevents {{ worker_connections 30000; }}\nhttp {{\n  access_log off;\n  \
+        "user root; daemon off; worker_processes 1; worker_rlimit_nofile {files}; pid {pid};\n\
+         error_log {error};\nevents {{ worker_connections {connections}; }}\nhttp {{\n  access_log off;\n  \
          client_body_temp_path {tmp}-body; proxy_temp_path {tmp}-proxy; fastcgi_temp_path {tmp}-f;\n  \
          uwsgi_temp_path {tmp}-u; scgi_temp_path {tmp}-s;\n  \
          keepalive_requests 1000000000; keepalive_timeout 300s;\n  {http}\n  \
          server {{ listen {addr} backlog=4096; {server} }}\n}}\n",
+        files = connections + 1000,
         pid = at("pid").display(),
         error = error.display(),
         tmp = at("tmp").display(),

@@ -19,6 +19,33 @@ pub(super) struct Done {
 
 /// Asks over that many connections for that long. Errors: not every response was a good one.
 pub(super) fn run(addr: SocketAddr, connections: u32, close: bool, time: Duration) -> Result<Done> {
+    let text = text(addr, connections, close, time)?;
+    ensure!(
+        !text.contains("Non-2xx") && !text.contains("Socket errors"),
+        "not every response was a good one:\n{text}"
+    );
+    parse(&text).with_context(|| format!("wrk wrote what is not known:\n{text}"))
+}
+
+/// Asks what cannot be answered. Errors: a response was a good one.
+pub(super) fn run_failing(addr: SocketAddr, connections: u32, time: Duration) -> Result<Done> {
+    let text = text(addr, connections, false, time)?;
+    let done = parse(&text).with_context(|| format!("wrk wrote what is not known:\n{text}"))?;
+    ensure!(
+        failed(&text) == Some(done.requests) && !text.contains("Socket errors"),
+        "not every response was an error:\n{text}"
+    );
+    Ok(done)
+}
+
+fn failed(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Non-2xx or 3xx responses:"))?;
+    line.trim().parse().ok()
+}
+
+fn text(addr: SocketAddr, connections: u32, close: bool, time: Duration) -> Result<String> {
     let program = find_program("wrk").context("wrk is not installed (package wrk)")?;
     let mut command = bound(&program);
     command
@@ -32,11 +59,7 @@ pub(super) fn run(addr: SocketAddr, connections: u32, close: bool, time: Duratio
     let output = command.output().context("cannot run wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed: {text}");
-    ensure!(
-        !text.contains("Non-2xx") && !text.contains("Socket errors"),
-        "not every response was a good one:\n{text}"
-    );
-    parse(&text).with_context(|| format!("wrk wrote what is not known:\n{text}"))
+    Ok(text.into_owned())
 }
 
 fn parse(text: &str) -> Option<Done> {
@@ -65,5 +88,7 @@ mod tests {
         };
         assert_eq!(parse(text), Some(done));
         assert_eq!(parse("Requests/sec: 1"), None);
+        assert_eq!(failed(text), None);
+        assert_eq!(failed("  Non-2xx or 3xx responses: 12\n"), Some(12));
     }
 }

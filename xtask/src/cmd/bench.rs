@@ -1,14 +1,15 @@
 //! `cargo xtask bench`: how fast why502 is, against what a person would use otherwise.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use xtask::bench::overhead::Tool;
-use xtask::bench::{agent, logs, overhead};
+use xtask::bench::{agent, logs, overhead, page, scale};
 use xtask::lab::demo::Format;
 use xtask::paths;
 
@@ -62,6 +63,24 @@ enum What {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Many connections that are open, many that come and go, many failures at once; needs root and wrk
+    Scale {
+        /// Connections that are open at a time
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        connections: u32,
+        /// Seconds of the other two
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// The form of the result
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Prints docs/performance.md from the JSON of the other benchmarks
+    Page {
+        /// What `bench`, `bench agent` and `bench scale` wrote with --format json
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// `why502 logs` against awk and zcat, on a large access log; builds why502 without its kernel
     /// programs, needs no root
     Logs {
@@ -85,8 +104,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(what) = &args.what else {
         return overhead(&args.overhead);
     };
-    match *what {
-        What::Agent {
+    match what {
+        What::Page { files } => print_page(files),
+        &What::Agent {
             rate,
             seconds,
             rounds,
@@ -103,7 +123,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let outcome = agent::run(options, &why502, &TOLD_TO_STOP)?;
             end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
         }
-        What::Logs { size, runs, format } => {
+        &What::Scale {
+            connections,
+            seconds,
+            format,
+        } => {
+            ensure_root()?;
+            let why502 = why502(|| build::why502(true))?;
+            stop::watch("bench", &TOLD_TO_STOP)?;
+            let options = scale::Options {
+                connections: connections as usize,
+                time: Duration::from_secs(seconds),
+            };
+            let outcome = scale::run(options, &why502, &TOLD_TO_STOP)?;
+            end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
+        }
+        &What::Logs { size, runs, format } => {
             let why502 = why502(build::without_programs)?;
             stop::watch("bench", &TOLD_TO_STOP)?;
             let options = logs::Options {
@@ -114,6 +149,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             end(format, outcome.map(|o| (o.held, o.text(), json(&o))))
         }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn print_page(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut results = page::Results::default();
+    for file in files {
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let result = serde_json::from_slice(&bytes);
+        let result = result.with_context(|| format!("{} is no JSON", file.display()))?;
+        let added = results.add(result);
+        added.with_context(|| format!("{} is not known", file.display()))?;
+    }
+    print!("{}", results.page());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ensure_root() -> anyhow::Result<()> {

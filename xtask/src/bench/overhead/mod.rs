@@ -3,6 +3,7 @@
 
 mod floor;
 mod kernel;
+mod latency;
 mod scenario;
 mod tools;
 
@@ -17,12 +18,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use self::kernel::Counting;
+pub use self::latency::Latency;
 pub use self::scenario::{SCENARIOS, Scenario};
 pub use self::tools::Tool;
 use self::tools::{AtWork, Targets};
 use super::machine::{Machine, machine};
 use super::median;
 use super::site::Site;
+use super::target::Target;
 use super::usage::{self, Usage};
 use super::wrk;
 
@@ -90,6 +93,9 @@ pub struct Row {
     /// The same by program.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kernel_programs: BTreeMap<String, Program>,
+    /// How long requests took at half of the rate that went without a tracer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
     /// Time of its process on a processor by time that went by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_cpu_ratio: Option<f64>,
@@ -105,15 +111,6 @@ pub struct Program {
     pub calls_per_request: f64,
     /// Time of one call, ns.
     pub ns_per_call: f64,
-}
-
-/// What had to hold.
-#[derive(Clone, Debug, Serialize)]
-pub struct Target {
-    /// In words.
-    pub what: String,
-    /// It did.
-    pub held: bool,
 }
 
 /// Measures. `None`: it was told to stop.
@@ -145,7 +142,7 @@ pub fn run(options: &Options, why502: &Path, stop: &AtomicBool) -> Result<Option
         connections: CONNECTIONS,
         rounds: options.rounds,
         slice_seconds: options.slice.as_secs(),
-        held: targets.iter().all(|target| target.held),
+        held: Target::all_held(&targets),
         rows,
         missing,
         targets,
@@ -225,6 +222,7 @@ fn measure(
         rps_ratio_spread: None,
         kernel_ns_per_request: None,
         kernel_programs: BTreeMap::new(),
+        latency: None,
         user_cpu_ratio: None,
         rss_bytes: None,
     }];
@@ -239,7 +237,13 @@ fn measure(
                 None => "no time".to_owned(),
             },
         );
-        rows.push(measured.row(scenario.name, tool.name(), programs));
+        let latency = if scenario.latency && (tool.is_ours() || tool.sees_payload()) {
+            let per_second = rows[0].rps_median * latency::RATE;
+            latency::measure(options, *tool, why502, (site, &targets), per_second, stop)?
+        } else {
+            None
+        };
+        rows.push(measured.row(scenario.name, tool.name(), programs, latency));
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -288,6 +292,7 @@ impl Measured {
         scenario: &'static str,
         tool: &'static str,
         kernel_programs: BTreeMap<String, Program>,
+        latency: Option<Latency>,
     ) -> Row {
         let least = self.ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.ratios.iter().copied().fold(0.0, f64::max);
@@ -299,6 +304,7 @@ impl Measured {
             rps_ratio_spread: Some([least, most]),
             kernel_ns_per_request: total(&kernel_programs),
             kernel_programs,
+            latency,
             user_cpu_ratio: (self.rss_bytes > 0).then(|| median(self.cpu.into_iter())),
             rss_bytes: (self.rss_bytes > 0).then_some(self.rss_bytes),
         }
@@ -362,6 +368,7 @@ fn targets(rows: &[Row]) -> Vec<Target> {
             }
         }
     }
+    targets.extend(latency::target(rows));
     let ours = rows.iter().filter(|row| row.tool == Tool::Why502.name());
     for ours in ours {
         for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
@@ -417,10 +424,8 @@ impl Outcome {
                 memory,
             );
         }
-        for target in &self.targets {
-            let held = if target.held { "held" } else { "MISSED" };
-            text += &format!("{held}: {}\n", target.what);
-        }
+        text += &latency::lines(&self.rows);
+        text += &Target::lines(&self.targets);
         for why in &self.missing {
             text += &format!("not measured: {why}\n");
         }
@@ -442,6 +447,7 @@ mod tests {
             rps_ratio_spread: None,
             kernel_ns_per_request: ns,
             kernel_programs: BTreeMap::new(),
+            latency: None,
             user_cpu_ratio: None,
             rss_bytes: None,
         };

@@ -15,6 +15,8 @@ pub struct Scenario {
     pub close: bool,
     /// Connections of clients that are open beside and do nothing.
     pub idle: usize,
+    /// Latencies at a fixed rate are measured, too.
+    pub latency: bool,
 }
 
 const fn small(name: &'static str, proxy: Kind) -> Scenario {
@@ -24,12 +26,16 @@ const fn small(name: &'static str, proxy: Kind) -> Scenario {
         body: 3,
         close: false,
         idle: 0,
+        latency: false,
     }
 }
 
 /// All of them. The first is the hardest for a tracer: nothing but calls.
 pub const SCENARIOS: [Scenario; 6] = [
-    small("nginx-small", Kind::Nginx),
+    Scenario {
+        latency: true,
+        ..small("nginx-small", Kind::Nginx)
+    },
     Scenario {
         close: true,
         ..small("nginx-small-close", Kind::Nginx)

@@ -62,6 +62,11 @@ impl Tool {
         }
     }
 
+    /// Is it why502?
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Why502 | Self::Why502All)
+    }
+
     /// Does it see each send and receive, as why502 does?
     pub const fn sees_payload(self) -> bool {
         matches!(

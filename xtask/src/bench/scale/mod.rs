@@ -1,0 +1,191 @@
+//! What becomes of why502 when there is much: many connections that are open, many that come and go, many
+//! failures at once.
+
+mod burst;
+mod churn;
+mod many;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::Serialize;
+use serde_json::Value;
+
+pub use self::burst::Burst;
+pub use self::churn::Churn;
+pub use self::many::Many;
+use super::machine::{Machine, machine};
+use super::target::Target;
+use crate::lab::capture::Ended;
+
+/// Most memory that the process may have resident with all those connections, bytes.
+pub const RSS_MAX_BYTES: u64 = 40_000_000;
+/// Most of one core that it may take while all is well, as a share.
+pub const CPU_MAX: f64 = 0.01;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections that are open at a time.
+    pub connections: usize,
+    /// Time of the other two.
+    pub time: Duration,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Many connections that are open.
+    pub many: Many,
+    /// Many connections that come and go.
+    pub churn: Churn,
+    /// Many failures.
+    pub burst: Burst,
+    /// What had to hold.
+    pub targets: Vec<Target>,
+    /// All of it did.
+    pub held: bool,
+}
+
+/// What a capture counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Failures.
+    pub cases: u64,
+    /// Records and table entries that were lost, of all kinds.
+    pub lost: u64,
+}
+
+impl Counted {
+    fn of(ended: &Ended) -> Result<Self> {
+        let footers = ended.of_type("footer");
+        let (_, footer) = footers.first().context("the capture wrote no footer")?;
+        let sum = |counts: &Value| {
+            let counts = counts.as_object().into_iter().flatten();
+            counts.filter_map(|(_, count)| count.as_u64()).sum()
+        };
+        Ok(Self {
+            cases: footer["totals"]["cases"].as_u64().context("no total")?,
+            lost: sum(&footer["losses"]),
+        })
+    }
+}
+
+/// Measures. `None`: it was told to stop.
+///
+/// # Errors
+/// Something that is needed is missing or does not start.
+pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
+    let told = || stop.load(Ordering::Relaxed);
+    // Both ends of each connection are on this machine, in two processes.
+    let files = Some(options.connections as u64 + 10_000);
+    let limit = Rlimit {
+        current: files,
+        maximum: files,
+    };
+    setrlimit(Resource::Nofile, limit).context("cannot have so many descriptors")?;
+    eprintln!("bench: {} connections that are open", options.connections);
+    let Some(many) = many::run(options.connections, why502, stop)? else {
+        return Ok(None);
+    };
+    eprintln!("bench: connections that come and go");
+    let churn = churn::run(options.time, why502)?;
+    if told() {
+        return Ok(None);
+    }
+    eprintln!("bench: failures");
+    let burst = burst::run(options.time, why502)?;
+    let targets = targets(&many, &churn, &burst);
+    Ok(Some(Outcome {
+        machine: machine(),
+        held: Target::all_held(&targets),
+        many,
+        churn,
+        burst,
+        targets,
+    }))
+}
+
+fn targets(many: &Many, churn: &Churn, burst: &Burst) -> Vec<Target> {
+    let target = |held, what| Target { what, held };
+    vec![
+        target(
+            many.rss_bytes < RSS_MAX_BYTES,
+            format!(
+                "{:.1} MB resident with {} connections, less than {} MB is wanted",
+                many.rss_bytes as f64 / 1e6,
+                many.connections,
+                RSS_MAX_BYTES / 1_000_000
+            ),
+        ),
+        target(
+            many.counted == Counted::default(),
+            format!(
+                "{} connections: {} failures that were none, {} records lost",
+                many.connections, many.counted.cases, many.counted.lost
+            ),
+        ),
+        target(
+            churn.user_cpu_ratio <= CPU_MAX,
+            format!(
+                "{:.2} % of a core while {:.0} connections come and go in a second, at most {:.0} % is wanted",
+                churn.user_cpu_ratio * 100.0,
+                churn.connections_per_second,
+                CPU_MAX * 100.0
+            ),
+        ),
+        target(
+            churn.counted == Counted::default(),
+            format!(
+                "{:.0} connections a second: {} failures that were none, {} records lost",
+                churn.connections_per_second, churn.counted.cases, churn.counted.lost
+            ),
+        ),
+        target(
+            burst.counted.cases + burst.counted.lost >= burst.failures
+                && burst.counted.cases <= burst.failures,
+            format!(
+                "{:.0} failures a second: of {} {} have a case, and {} records are counted as lost",
+                burst.failures_per_second, burst.failures, burst.counted.cases, burst.counted.lost
+            ),
+        ),
+    ]
+}
+
+impl Outcome {
+    /// For people.
+    pub fn text(&self) -> String {
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let (many, churn, burst) = (&self.many, &self.churn, &self.burst);
+        let mut text = format!(
+            "{} connections open: {} resident ({} before), {:.2} % of a core while they are opened at {:.0}/s\n",
+            many.connections,
+            megabytes(many.rss_bytes),
+            megabytes(many.rss_bytes_before),
+            many.user_cpu_ratio * 100.0,
+            many.opened_per_second,
+        );
+        text += &format!(
+            "{:.0} connections a second: {:.2} % of a core, {} resident\n",
+            churn.connections_per_second,
+            churn.user_cpu_ratio * 100.0,
+            megabytes(churn.rss_bytes),
+        );
+        text += &format!(
+            "{:.0} failures a second for {:.1} s: {:.0} % of a core, at most {} resident, a case stands in the output \
+             {:.0} ms behind its end (half of them; {:.0} ms at most)\n",
+            burst.failures_per_second,
+            burst.seconds,
+            burst.user_cpu_ratio * 100.0,
+            megabytes(burst.peak_rss_bytes),
+            burst.delay_ms_median,
+            burst.delay_ms_most,
+        );
+        text + &Target::lines(&self.targets)
+    }
+}
