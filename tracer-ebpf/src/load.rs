@@ -162,8 +162,6 @@ pub mod loss {
     pub const RING_PROCESS: u32 = 3;
     /// Connection table full: a connection is not tracked.
     pub const CONN_TABLE: u32 = 4;
-    /// Head table full: the first bytes of a message were not kept.
-    pub const HEAD_TABLE: u32 = 5;
     /// Backend table full: latencies of an address are not counted.
     pub const BACKEND_TABLE: u32 = 6;
     /// A user buffer could not be read (sendfile, splice, paged out).

@@ -44,7 +44,7 @@ pub struct Conn {
     /// What the process in `tgid` is, one of `load::PROCESS_*`.
     pub owner: u32,
     pub link_exchange: u32,
-    /// Time that the exchange before took, us, plus 1; 0 when it is counted or there was none.
+    /// Time that the exchange before took, us, at least 1; 0 when it is counted or there was none.
     pub total_us: u32,
     /// Idle time before the current exchange, us, at least 1; 0 as above.
     pub idle_us: u32,

@@ -76,16 +76,22 @@ pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
         } else {
             request_goes_on(sk, conn, &current, bytes, pid_tgid);
         }
-    } else if turn || is_interim(conn.status) {
+    } else if turn || is_interim(conn.status) || is_pipelined(sk, conn, &current) {
         conn.direction = SENT;
         if conn.exchange > 0 {
             response_begins::<false>(sk, conn, &current, bytes, 0);
         }
-    } else if current.first_word() == u32::from_ne_bytes(*b"HTTP") {
-        response_pipelined(sk, bytes);
     } else {
         response_goes_on(sk, conn, &current, bytes);
     }
+}
+
+/// Does another response begin behind the one before? Then its request is taken for read.
+#[inline(always)]
+fn is_pipelined(sk: u64, conn: &Conn, current: &Current) -> bool {
+    conn.exchange > 0
+        && current.first_word() == u32::from_ne_bytes(*b"HTTP")
+        && request_pipelined(sk) != 0
 }
 
 /// A traced thread received `bytes` of payload: a request of a client or a response of a backend.
@@ -125,20 +131,16 @@ fn enters(conn: &mut Tracked, pid_tgid: u64) -> bool {
 /// see the module comment of `programs`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn response_pipelined(sk: u64, bytes: u64) -> u32 {
-    if let Some(conn) = conn::get(sk)
-        && conn.exchange > 0
-    {
-        let earliest = conn.response_start_ns;
-        // SAFETY: no arguments.
-        begin::<false>(sk, conn, unsafe { bpf_ktime_get_ns() });
-        conn.request_start_ns = earliest;
-        conn.flags |= flags::REQUEST_UNREAD;
-        conn.link.sk = 0;
-        conn.link_how = 0;
-        response_begins::<false>(sk, conn, &Current::look(), bytes, 0);
-    }
-    0
+extern "C" fn request_pipelined(sk: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let earliest = conn.response_start_ns;
+    // SAFETY: no arguments.
+    begin::<false>(sk, conn, unsafe { bpf_ktime_get_ns() });
+    conn.request_start_ns = earliest;
+    conn.flags |= flags::REQUEST_UNREAD;
+    conn.link.sk = 0;
+    conn.link_how = 0;
+    1
 }
 
 #[inline(always)]
@@ -277,29 +279,33 @@ fn request_turn<const UPSTREAM: bool>(
     tie::<UPSTREAM>(conn, pid_tgid, now);
 }
 
-/// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too. A
-/// global function: see the module comment of `programs`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn request_refused(sk: u64, pid_tgid: u64) -> u32 {
-    let Some(conn) = conn::get(sk) else { return 0 };
+/// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too.
+#[inline(always)]
+pub(crate) fn request_refused(sk: u64, conn: &mut Tracked, pid_tgid: u64) {
     let current = Current::look();
-    let mut space = MaybeUninit::uninit();
-    let first = First::read(&mut space, &current, u64::from(snaplen()));
-    let word = first.map_or(0, First::word);
+    let word = current.first_word();
     if conn.flags & flags::TUNNEL != 0 || !head::is_method(word) {
-        return 0;
+        return;
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
+    begin_refused(sk, now);
+    let kept = head::keep_pieces_of(sk, Part::Request, &current, u64::from(snaplen()));
+    request_kept(conn, kept, word);
+    tie::<true>(conn, pid_tgid, now);
+}
+
+/// A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn begin_refused(sk: u64, now: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
     let errno = conn.send_errno;
     begin::<true>(sk, conn, now);
     conn.send_errno = errno;
     conn.marks |= marks::EXCHANGE | marks::ENDED;
     conn.direction = SENT;
     conn.request_start_seq = sock::write_seq(sk);
-    keep_request(conn, first, &current, u64::from(snaplen()), word);
-    tie::<true>(conn, pid_tgid, now);
     1
 }
 
@@ -362,15 +368,21 @@ fn keep_request(
     match first {
         Some(first) => {
             let kept = head::keep(conn, Part::Request, first, current, bytes);
-            conn.request_head_len = kept as u16;
-            if conn.flags & flags::OPAQUE == 0 {
-                conn.target_hash = head::target(conn, kept);
-            }
+            request_kept(conn, kept, word);
         }
         None => {
             count_loss(loss::USER_READ);
             conn.flags |= flags::REQUEST_UNREAD;
         }
+    }
+}
+
+/// So many bytes of the request are kept.
+#[inline(always)]
+fn request_kept(conn: &mut Tracked, kept: u32, word: u32) {
+    conn.request_head_len = kept as u16;
+    if conn.flags & flags::OPAQUE == 0 {
+        conn.target_hash = head::head_target(conn.key.sk, kept);
     }
     match &word.to_ne_bytes() {
         b"HEAD" => conn.flags |= flags::HEAD_REQUEST,
@@ -401,22 +413,25 @@ fn tie<const UPSTREAM: bool>(conn: &mut Tracked, pid_tgid: u64, now: u64) {
 #[inline(always)]
 fn request_goes_on(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64, pid_tgid: u64) {
     conn.request_bytes += bytes;
-    if conn.request_head_len > 0 && u32::from(conn.request_head_len) < snaplen() {
-        request_head_grows(
-            sk,
-            bytes,
-            pid_tgid,
-            current.buffer.base,
-            current.buffer.count,
-        );
+    let grows = conn.request_head_len > 0 && u32::from(conn.request_head_len) < snaplen();
+    if !grows || request_head_grows(sk, bytes, current.buffer.base, current.buffer.count) == 0 {
+        return;
+    }
+    // From here, not from there: the stack is short.
+    if conn::is_upstream(conn) {
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
+        link::attach(pid_tgid, conn, conn.target_hash, true, now);
+    } else {
+        link::remember(pid_tgid, conn);
     }
 }
 
-/// The request head came in pieces: once its first line is complete, the two sides can be tied. A global
-/// function, too.
+/// The request head came in pieces. Returns 1 if its first line is complete now, so that the two sides can be
+/// tied. A global function, too.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64, base: u64, count: u64) -> u32 {
+extern "C" fn request_head_grows(sk: u64, bytes: u64, base: u64, count: u64) -> u32 {
     let kept = head::head_append(sk, Part::Request as u32, bytes, base, count);
     let Some(conn) = conn::get(sk) else { return 0 };
     if conn.target_hash != head::LINE_CUT || conn.flags & UNKNOWN_TARGET != 0 {
@@ -430,14 +445,6 @@ extern "C" fn request_head_grows(sk: u64, bytes: u64, pid_tgid: u64, base: u64, 
     if hash == head::NOT_HTTP {
         conn.flags |= flags::OPAQUE;
         conn.target_hash = 0;
-    }
-    if conn::is_upstream(conn) {
-        // SAFETY: no arguments.
-        link::attach(pid_tgid, conn, conn.target_hash, true, unsafe {
-            bpf_ktime_get_ns()
-        });
-    } else {
-        link::remember(pid_tgid, conn);
     }
     1
 }

@@ -52,8 +52,7 @@ pub(crate) fn keep(
         return kept;
     }
     if current.first.len > u64::from(kept) || current.has_more() {
-        let buffer = current.buffer;
-        return head_rest(conn.key.sk, part as u32, total, buffer.base, buffer.count);
+        return keep_pieces_of(conn.key.sk, part, current, total);
     }
     // A proxy writes the head of its response as a piece of its own. Of a body that stands behind the
     // blank line no more than its end counts.
@@ -66,12 +65,24 @@ pub(crate) fn keep(
     kept + append_piece(region, kept.into(), second.base, take) as u32
 }
 
+/// Keeps the first bytes of all pieces of the current call, which moved `total` bytes. Returns how many are
+/// kept.
+#[inline(always)]
+pub(crate) fn keep_pieces_of(sk: u64, part: Part, current: &Current, total: u64) -> u32 {
+    head_pieces(
+        sk,
+        part as u32,
+        total,
+        current.buffer.base,
+        current.buffer.count,
+    )
+}
+
 // The `extern "C"` functions below are global functions: see the module comment of `programs`.
 
-/// Keeps the same once more, from wherever it lies.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn head_rest(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
+extern "C" fn head_pieces(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
     keep_pieces(
         region(&raw mut conn.heads, part),
@@ -129,12 +140,6 @@ pub(crate) const LINE_CUT: u64 = 0;
 pub(crate) const NOT_HTTP: u64 = u64::MAX;
 
 /// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
-#[inline(always)]
-pub(crate) fn target(conn: &mut Tracked, len: u32) -> u64 {
-    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
-}
-
-/// The same of a request that came in pieces.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {

@@ -146,13 +146,16 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
             }
             // Whatever comes of it, nobody will take it up later.
             (*thread).open &= !(1 << slot);
-            if let Some(down) = pending(recent, now, u64::MAX) {
+            let Some(down) = conn::get(recent.conn.sk) else {
+                continue;
+            };
+            if waits(down, recent, now, u64::MAX) {
                 tie(sk, down, recent.exchange, LinkHow::SameTarget, now);
                 return 1;
             }
         }
         choose(thread, |_, recent, _| {
-            recent.hash == hash && pending(recent, now, u64::MAX).is_some()
+            recent.hash == hash && pending(recent, now, u64::MAX)
         });
         take(thread, sk, LinkHow::SameTarget, now)
     }
@@ -176,7 +179,7 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends
     // SAFETY: a live map value, used by one thread only.
     unsafe {
         let failed = (*thread).failed;
-        let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX).is_some();
+        let may_retry = failed.exchange != 0 && pending(&failed, now, u64::MAX);
         let newest = newest != 0;
         if may_retry && !newest && now - (*thread).failed_ns < RETRY_AT_ONCE_NS {
             tie_in_order(sk, &failed, now);
@@ -189,7 +192,7 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends
         };
         let open = (*thread).open;
         choose(thread, |slot, recent, found| {
-            open >> slot & 1 != 0 && !(newest && found) && pending(recent, now, window).is_some()
+            open >> slot & 1 != 0 && !(newest && found) && pending(recent, now, window)
         });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
@@ -197,9 +200,7 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends
         if sends != 0 {
             // A connect may have been taken for a request that was none of its business.
             choose(thread, |_, recent, found| {
-                !(newest && found)
-                    && is_only_connected(recent)
-                    && pending(recent, now, window).is_some()
+                !(newest && found) && is_only_connected(recent) && pending(recent, now, window)
             });
             if take(thread, sk, LinkHow::LastRead, now) != 0 {
                 return 1;
@@ -317,13 +318,20 @@ fn is_only_connected(recent: &Recent) -> bool {
     }
 }
 
-/// The client connection of a request that is still without an answer, and not older than `window` ns.
+/// Is this request still without an answer, and not older than `window` ns?
 #[inline(always)]
-fn pending(recent: &Recent, now: u64, window: u64) -> Option<&'static mut Tracked> {
-    let down = conn::get(recent.conn.sk)?;
-    (down.key.generation == recent.conn.generation
+fn pending(recent: &Recent, now: u64, window: u64) -> bool {
+    match conn::get(recent.conn.sk) {
+        Some(down) => waits(down, recent, now, window),
+        None => false,
+    }
+}
+
+/// The same of its client's connection.
+#[inline(always)]
+fn waits(down: &Conn, recent: &Recent, now: u64, window: u64) -> bool {
+    down.key.generation == recent.conn.generation
         && down.exchange == recent.exchange
         && down.response_start_ns == 0
-        && now - down.request_start_ns < window)
-        .then_some(down)
+        && now - down.request_start_ns < window
 }

@@ -86,8 +86,7 @@ pub(crate) fn went_on(conn: &mut Tracked, now: u64) {
     // One that had no answer leaves its own unsettled.
     settle(conn);
     if conn.response_start_ns != 0 {
-        let total = us_between(conn.request_start_ns, conn.response_last_ns);
-        conn.total_us = if total == u32::MAX { total } else { total + 1 };
+        conn.total_us = at_least_1(us_between(conn.request_start_ns, conn.response_last_ns));
     }
     conn.idle_us = idle_us(conn.idle_since_ns, now);
 }
@@ -110,7 +109,7 @@ fn count_before(stats: *mut BackendStats, conn: &mut Tracked) {
             (*stats).idle_reused_max_us = conn.idle_us;
         }
         if conn.total_us != 0 {
-            record(&raw mut (*stats).total, conn.total_us - 1);
+            record(&raw mut (*stats).total, conn.total_us);
         }
     }
     conn.idle_us = 0;
@@ -135,10 +134,14 @@ pub(crate) fn closed_idle(conn: &Conn, now: u64) {
     }
 }
 
-/// At least 1: 0 stands for never.
 #[inline(always)]
 fn idle_us(since: u64, now: u64) -> u32 {
-    let us = us_between(since, now);
+    at_least_1(us_between(since, now))
+}
+
+/// 0 stands for never.
+#[inline(always)]
+fn at_least_1(us: u32) -> u32 {
     if us == 0 { 1 } else { us }
 }
 

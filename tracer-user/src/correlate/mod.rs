@@ -681,9 +681,11 @@ fn is_guess(attempt: &AttemptFacts) -> bool {
 
 /// Does this loss counter stand for records or connections that cases are made of?
 fn is_record_loss(name: &str, count: u64) -> bool {
-    const OF_CASES: [&str; 4] = [
+    const OF_CASES: [&str; 5] = [
         "ring_upstream",
         "ring_downstream",
+        "conn_table",
+        // The same in older recordings.
         "connection_table",
         "undecoded_records",
     ];

@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf};
@@ -116,6 +118,20 @@ impl Programs {
         })
     }
 
+    /// Calls that the kernel left out because the program was at work on that processor already: a thread
+    /// was preempted in it, or an interrupt came in between (`recursion_misses`, from 5.12 on).
+    pub(super) fn skipped(&self, ebpf: &Ebpf) -> u64 {
+        let of_one = |attached: &Attached| {
+            let fd = ebpf.program(attached.site.program)?.fd().ok()?;
+            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+            recursion_misses(&fs::read_to_string(path).ok()?)
+        };
+        let mut programs: Vec<&Attached> = self.attached.iter().collect();
+        programs.sort_by_key(|attached| attached.site.program);
+        programs.dedup_by_key(|attached| attached.site.program);
+        programs.into_iter().filter_map(of_one).sum()
+    }
+
     /// Every program that is loaded now. One that is loaded for several functions counts once.
     pub(super) fn loaded(&mut self, ebpf: &mut Ebpf) -> Result<Vec<Loaded>, LoadError> {
         let mut places: BTreeMap<&str, Vec<&'static Site>> = BTreeMap::new();
@@ -218,6 +234,14 @@ fn processed(log: &str) -> Option<u32> {
         .and_then(|(figure, _)| figure.parse().ok())
 }
 
+/// See `bpf_prog_show_fdinfo` in <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/syscall.c>.
+fn recursion_misses(fdinfo: &str) -> Option<u64> {
+    let line = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,5 +253,12 @@ mod tests {
         assert_eq!(processed(log), Some(1234));
         assert_eq!(processed("processed many insns"), None);
         assert_eq!(processed(""), None);
+    }
+
+    #[test]
+    fn what_the_kernel_left_out() {
+        let fdinfo = "pos:\t0\nrun_cnt:\t5\nrecursion_misses:\t7\nverified_insns:\t8\n";
+        assert_eq!(recursion_misses(fdinfo), Some(7));
+        assert_eq!(recursion_misses("pos:\t0\n"), None);
     }
 }

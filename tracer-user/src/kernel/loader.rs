@@ -38,12 +38,15 @@ const LOSS_NAMES: [&str; loss::COUNT as usize] = [
     "ring_upstream",
     "ring_downstream",
     "ring_process",
-    "connection_table",
-    "head_table",
+    "conn_table",
+    "unused",
     "backend_table",
-    "user_buffer_unread",
+    "user_read",
     "process_table",
 ];
+
+/// Calls of hooks that the kernel left out; counted by the kernel, not by the programs.
+const SKIPPED: &str = "hook_skipped";
 
 /// What the programs are told before they are loaded.
 #[derive(Clone, Debug)]
@@ -441,12 +444,14 @@ impl Tracer {
 
     /// Loss counters that are not zero.
     pub fn losses(&self) -> Losses {
-        (1..loss::COUNT)
-            .filter_map(|index| {
-                let per_cpu = self.losses.get(&index, 0).ok()?;
-                let sum: u64 = per_cpu.iter().sum();
-                (sum > 0).then(|| (LOSS_NAMES[index as usize].to_owned(), sum))
-            })
+        let counted = (1..loss::COUNT).filter_map(|index| {
+            let per_cpu = self.losses.get(&index, 0).ok()?;
+            Some((LOSS_NAMES[index as usize], per_cpu.iter().sum()))
+        });
+        counted
+            .chain([(SKIPPED, self.programs.skipped(&self.ebpf))])
+            .filter(|(_, sum)| *sum > 0)
+            .map(|(name, sum)| (name.to_owned(), sum))
             .collect()
     }
 }

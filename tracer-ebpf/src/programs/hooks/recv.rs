@@ -30,6 +30,7 @@ fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
 /// `inet_recvmsg(sock, msg, size, flags)` and `inet6_recvmsg`, which look alike; the result is behind
 /// the arguments.
 #[fexit]
+#[inline(always)]
 fn recv_exit(ctx: FExitContext) -> i32 {
     received(ctx.arg(4), || ctx.arg(3), || sock::of_socket(ctx.arg(0)))
 }
@@ -42,6 +43,7 @@ fn recv_enter(ctx: ProbeContext) -> i32 {
 }
 
 #[kretprobe]
+#[inline(always)]
 fn recv_return(ctx: RetProbeContext) -> i32 {
     match call::leave() {
         Some(call) => received(ctx.ret(), || call.flags, || sock::of_socket(call.socket)),

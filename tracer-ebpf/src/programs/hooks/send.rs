@@ -24,15 +24,20 @@ fn sock_send_length(ctx: RawTracePointContext) -> i32 {
     sent(ctx.arg(1), || ctx.arg(0))
 }
 
+// Inlined into what the macro makes of them: before 6.4 the verifier takes every number for precise once
+// it has seen a call of a static function, and looks at each path anew.
+
 /// `inet_sendmsg(sock, msg, size)` and `inet6_sendmsg`, which look alike; the result is behind the
 /// arguments.
 #[fexit]
+#[inline(always)]
 fn send_exit(ctx: FExitContext) -> i32 {
     sent(ctx.arg(3), || sock::of_socket(ctx.arg(0)))
 }
 
 /// `inet_sendpage(sock, page, offset, size, flags)`.
 #[fexit]
+#[inline(always)]
 fn sendpage_exit(ctx: FExitContext) -> i32 {
     sent(ctx.arg(5), || sock::of_socket(ctx.arg(0)))
 }
@@ -45,6 +50,7 @@ fn send_enter(ctx: ProbeContext) -> i32 {
 }
 
 #[kretprobe]
+#[inline(always)]
 fn send_return(ctx: RetProbeContext) -> i32 {
     match call::leave() {
         Some(call) => sent(ctx.ret(), || sock::of_socket(call.socket)),
@@ -85,7 +91,7 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
     conn::used_by(conn, pid_tgid);
     if conn::is_upstream(conn) {
         if conn.direction != Direction::Sent as u8 && conn.flags & flags::REPORTED == 0 {
-            exchange::request_refused(sk, pid_tgid);
+            exchange::request_refused(sk, conn, pid_tgid);
         }
         // SAFETY: no arguments.
         link::note_upstream(pid_tgid, conn, unsafe { bpf_ktime_get_ns() });

@@ -152,10 +152,6 @@ fn loss_in_words(name: &str) -> Option<(&'static str, &'static str)> {
             "connection",
             "not followed, because the connection table was full",
         ),
-        "head_table" => (
-            "message head",
-            "not kept, because their table was full: method, path or status may be missing",
-        ),
         "backend_table" => (
             "time",
             "an address was not counted below, because the backend table was full",
@@ -166,6 +162,11 @@ fn loss_in_words(name: &str) -> Option<(&'static str, &'static str)> {
              not known",
         ),
         "process_table" => ("process", "not traced, because the process table was full"),
+        "hook_skipped" => (
+            "call",
+            "of a hook was left out by the kernel, whose program was at work on that processor already: what \
+             it would have told may be missing",
+        ),
         _ => return None,
     })
 }
@@ -206,12 +207,12 @@ mod tests {
             "ring_downstream",
             "ring_process",
             "conn_table",
-            "head_table",
+            "hook_skipped",
             "backend_table",
             "user_read",
             "process_table",
         ];
-        // Counter 0 is not used.
+        // Two counters are not used, and the kernel has one of its own.
         assert_eq!(names.len() + 1, tracer_ebpf::loss::COUNT as usize);
         assert!(names.iter().all(|name| loss_in_words(name).is_some()));
         assert_eq!(loss_in_words("unheard_of"), None);

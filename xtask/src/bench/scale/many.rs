@@ -16,9 +16,10 @@ use super::Counted;
 use crate::lab::capture::{Capture, Output};
 use crate::lab::proxy::Kind;
 
-/// Clients have this many ports for each of their addresses; Linux has 28,232 by default
-/// (`net.ipv4.ip_local_port_range`).
+/// Clients have this many ports for each of their addresses, from [`FIRST_PORT`] on: below those that Linux
+/// gives out by default (`net.ipv4.ip_local_port_range`).
 const OF_ONE_ADDRESS: usize = 20_000;
+const FIRST_PORT: u16 = 12_000;
 
 /// What came out.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -49,7 +50,8 @@ pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Opti
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let client = ask(site.addr(), n / OF_ONE_ADDRESS)
+        let port = FIRST_PORT + u16::try_from(n % OF_ONE_ADDRESS)?;
+        let client = ask(site.addr(), n / OF_ONE_ADDRESS, port)
             .with_context(|| format!("connection {n} of {count}"))?;
         open.push(client);
         if (n + 1) % 20_000 == 0 {
@@ -71,11 +73,13 @@ pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Opti
 }
 
 /// Connects from the n-th address of this machine, asks, and stays.
-fn ask(addr: SocketAddr, from: usize) -> Result<TcpStream> {
+fn ask(addr: SocketAddr, from: usize, port: u16) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // All of 127.0.0.0/8 is this machine.
-    let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + u32::try_from(from)?);
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + 1 + u32::try_from(from)?);
+    // Else the kernel looks for a port that no connection at all has.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((source, port)).into())?;
     socket.connect(&addr.into())?;
     let mut client = TcpStream::from(socket);
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -65,13 +65,17 @@ impl Counted {
     fn of(ended: &Ended) -> Result<Self> {
         let footers = ended.of_type("footer");
         let (_, footer) = footers.first().context("the capture wrote no footer")?;
-        let sum = |counts: &Value| {
-            let counts = counts.as_object().into_iter().flatten();
-            counts.filter_map(|(_, count)| count.as_u64()).sum()
-        };
+        let losses = ended.of_type("loss").into_iter();
+        let losses: Vec<Value> = losses.map(|(_, loss)| loss).collect();
+        for loss in &losses {
+            eprintln!("bench: lost: {loss}");
+        }
         Ok(Self {
             cases: footer["totals"]["cases"].as_u64().context("no total")?,
-            lost: sum(&footer["losses"]),
+            lost: losses
+                .iter()
+                .filter_map(|loss| loss["count"].as_u64())
+                .sum(),
         })
     }
 }
@@ -82,15 +86,15 @@ impl Counted {
 /// Something that is needed is missing or does not start.
 pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let told = || stop.load(Ordering::Relaxed);
-    // Both ends of each connection are on this machine, in two processes.
-    let files = Some(options.connections as u64 + 10_000);
-    let limit = Rlimit {
-        current: files,
-        maximum: files,
-    };
-    setrlimit(Resource::Nofile, limit).context("cannot have so many descriptors")?;
-    eprintln!("bench: {} connections that are open", options.connections);
-    let Some(many) = many::run(options.connections, why502, stop)? else {
+    let connections = options.connections.min(descriptors(options.connections));
+    if connections < options.connections {
+        eprintln!(
+            "bench: {} connections are wanted, and a process may have descriptors for {connections} (ulimit -Hn)",
+            options.connections
+        );
+    }
+    eprintln!("bench: {connections} connections that are open");
+    let Some(many) = many::run(connections, why502, stop)? else {
         return Ok(None);
     };
     eprintln!("bench: connections that come and go");
@@ -109,6 +113,28 @@ pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<
         burst,
         targets,
     }))
+}
+
+/// Takes as many descriptors as are wanted, or may be had; both ends of each connection are on this machine,
+/// in two processes. Returns for how many connections they are.
+fn descriptors(wanted: usize) -> usize {
+    const OTHERS: u64 = 2000;
+    let all = Some(wanted as u64 + OTHERS);
+    let raised = Rlimit {
+        current: all,
+        maximum: all,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let most = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        // Fails only for what is above the maximum.
+        let _ = setrlimit(Resource::Nofile, most);
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)
 }
 
 fn targets(many: &Many, churn: &Churn, burst: &Burst) -> Vec<Target> {
