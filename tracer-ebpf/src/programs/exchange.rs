@@ -229,8 +229,9 @@ fn request_turn<const UPSTREAM: bool>(
         None if bytes >= 4 => 0,
         _ => GET,
     };
-    let method = head::is_method(word);
-    if conn.exchange > 0 && !method {
+    // A plain number from here on: else each method is a path of its own through all that follows.
+    let method = head::head_method(word);
+    if conn.exchange > 0 && method == head::NO_METHOD {
         if conn.flags & flags::OPAQUE == 0 {
             // The body goes on after an interim or an early response.
             conn.request_bytes += bytes;
@@ -263,7 +264,7 @@ fn request_turn<const UPSTREAM: bool>(
     if UPSTREAM {
         conn.request_start_seq = sock::write_seq(sk).wrapping_sub(bytes as u32);
     }
-    if !method {
+    if method == head::NO_METHOD {
         conn.flags |= flags::OPAQUE;
         if is_tls(word) {
             conn.flags |= flags::TLS;
@@ -275,7 +276,7 @@ fn request_turn<const UPSTREAM: bool>(
     if !UPSTREAM {
         conn::note_owner(conn);
     }
-    keep_request(conn, first, current, bytes, word);
+    keep_request(conn, first, current, bytes, method);
     tie::<UPSTREAM>(conn, pid_tgid, now);
 }
 
@@ -283,15 +284,15 @@ fn request_turn<const UPSTREAM: bool>(
 #[inline(always)]
 pub(crate) fn request_refused(sk: u64, conn: &mut Tracked, pid_tgid: u64) {
     let current = Current::look();
-    let word = current.first_word();
-    if conn.flags & flags::TUNNEL != 0 || !head::is_method(word) {
+    let method = head::head_method(current.first_word());
+    if conn.flags & flags::TUNNEL != 0 || method == head::NO_METHOD {
         return;
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     begin_refused(sk, now);
     let kept = head::keep_pieces_of(sk, Part::Request, &current, u64::from(snaplen()));
-    request_kept(conn, kept, word);
+    request_kept(conn, kept, method);
     tie::<true>(conn, pid_tgid, now);
 }
 
@@ -363,12 +364,12 @@ fn keep_request(
     first: Option<&First>,
     current: &Current,
     bytes: u64,
-    word: u32,
+    method: u32,
 ) {
     match first {
         Some(first) => {
             let kept = head::keep(conn, Part::Request, first, current, bytes);
-            request_kept(conn, kept, word);
+            request_kept(conn, kept, method);
         }
         None => {
             count_loss(loss::USER_READ);
@@ -379,15 +380,15 @@ fn keep_request(
 
 /// So many bytes of the request are kept.
 #[inline(always)]
-fn request_kept(conn: &mut Tracked, kept: u32, word: u32) {
+fn request_kept(conn: &mut Tracked, kept: u32, method: u32) {
     conn.request_head_len = kept as u16;
     if conn.flags & flags::OPAQUE == 0 {
         conn.target_hash = head::head_target(conn.key.sk, kept);
     }
-    match &word.to_ne_bytes() {
-        b"HEAD" => conn.flags |= flags::HEAD_REQUEST,
-        b"CONN" => conn.flags |= flags::TUNNEL,
-        _ => {}
+    if method == head::HEAD {
+        conn.flags |= flags::HEAD_REQUEST;
+    } else if method == head::CONNECT {
+        conn.flags |= flags::TUNNEL;
     }
 }
 

@@ -375,10 +375,28 @@ fn append_tail(conn: &mut Conn, base: u64, count: u64) -> bool {
     true
 }
 
+/// What [`head_method`] says of bytes that begin no request.
+pub(crate) const NO_METHOD: u32 = 0;
+/// What it says of the methods that change what follows; of all others another number.
+pub(crate) const HEAD: u32 = 2;
+/// Likewise.
+pub(crate) const CONNECT: u32 = 3;
+
+/// Which method do these four bytes begin?
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn head_method(first: u32) -> u32 {
+    match &first.to_ne_bytes() {
+        b"HEAD" => HEAD,
+        b"CONN" => CONNECT,
+        _ => u32::from(is_method(first)),
+    }
+}
+
 /// Does a message that begins with these four bytes look like an HTTP/1.x request? Methods of
 /// RFC 9110, PATCH (RFC 5789) and WebDAV (RFC 4918).
 #[inline(always)]
-pub(crate) fn is_method(first: u32) -> bool {
+fn is_method(first: u32) -> bool {
     matches!(
         &first.to_ne_bytes(),
         b"GET "
