@@ -12,7 +12,8 @@ use super::Counted;
 use crate::lab::capture::{Capture, Ended, Output};
 use crate::lab::proxy::Kind;
 
-const CONNECTIONS: u32 = 50;
+/// Connections of clients that ask.
+pub(super) const CONNECTIONS: u32 = 50;
 
 /// What came out.
 #[derive(Clone, Copy, Debug, Serialize)]
