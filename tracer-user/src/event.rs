@@ -544,6 +544,9 @@ impl LogSource {
     }
 }
 
+/// The loss of calls that the kernel left out; all others are of our own buffers and tables.
+pub const HOOK_SKIPPED: &str = "hook_skipped";
+
 /// Lost records and table overflows since the start, by name (`ring_upstream`, `conn_table`, …).
 pub type Losses = Vec<(String, u64)>;
 

@@ -25,7 +25,7 @@ use super::features::sites::Sites;
 use super::hooks::HOOKS;
 use super::offsets::{Layout, OffsetsError, offsets};
 use super::types::TypeSource;
-use crate::event::{BackendSnapshot, HostRole, Losses, ProxyKind, canonical};
+use crate::event::{BackendSnapshot, HOOK_SKIPPED, HostRole, Losses, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
@@ -44,9 +44,6 @@ const LOSS_NAMES: [&str; loss::COUNT as usize] = [
     "user_read",
     "process_table",
 ];
-
-/// Calls of hooks that the kernel left out; counted by the kernel, not by the programs.
-const SKIPPED: &str = "hook_skipped";
 
 /// What the programs are told before they are loaded.
 #[derive(Clone, Debug)]
@@ -449,7 +446,7 @@ impl Tracer {
             Some((LOSS_NAMES[index as usize], per_cpu.iter().sum()))
         });
         counted
-            .chain([(SKIPPED, self.programs.skipped(&self.ebpf))])
+            .chain([(HOOK_SKIPPED, self.programs.skipped(&self.ebpf))])
             .filter(|(_, sum)| *sum > 0)
             .map(|(name, sum)| (name.to_owned(), sum))
             .collect()

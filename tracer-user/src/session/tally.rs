@@ -9,7 +9,8 @@ use super::groups::{
 use crate::advise::{self, Failures, Measured, Settings};
 use crate::case::{Case, Outcome};
 use crate::event::{
-    BackendSnapshot, Input, KernelEvent, Losses, MonoNs, ProxyKind, ProxyProcess, SessionStart,
+    BackendSnapshot, HOOK_SKIPPED, Input, KernelEvent, Losses, MonoNs, ProxyKind, ProxyProcess,
+    SessionStart,
 };
 use crate::join::JoinCounts;
 use crate::latency;
@@ -315,7 +316,17 @@ impl Tally {
                 other.count
             ));
         }
-        let lost: u64 = self.losses.iter().map(|(_, count)| count).sum();
+        let (skipped, lost): (Vec<_>, Vec<_>) = self
+            .losses
+            .iter()
+            .partition(|(name, _)| name == HOOK_SKIPPED);
+        if let [(_, skipped)] = skipped[..] {
+            notes.push(format!(
+                "The kernel left out {skipped} calls of hooks, of whatever process, while another call was under way on \
+                 the same processor: what they would have told may be missing."
+            ));
+        }
+        let lost: u64 = lost.iter().map(|(_, count)| count).sum();
         if lost > 0 {
             notes.push(format!(
                 "{lost} records were lost or not kept (see losses): some failures may be missing, \

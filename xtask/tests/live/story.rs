@@ -669,7 +669,7 @@ impl Story {
             }
         }
         // Where programs can be preempted (seen on 7.2), the kernel leaves calls of a hook out while one is. The
-        // capture counts them, and each makes a case of ours wrong or missing, and so the sums.
+        // capture counts them, and each may make a case of ours wrong or missing, and so the sums.
         let lost = wide.of_type("loss");
         let skipped: u64 = lost
             .iter()
@@ -680,7 +680,7 @@ impl Story {
             eprintln!("{name}: the kernel left out {skipped} calls of hooks, so {problems:#?}");
         }
         assert!(
-            problems.len() as u64 <= 2 * skipped,
+            problems.len() as u64 <= 3 * skipped,
             "{name}: {} problems\n\n{}\n\nstderr: {}\n\nlost: {:?}",
             problems.len(),
             problems.join("\n\n"),
