@@ -37,6 +37,13 @@ pub(super) fn reasons(of_kernel: &[(u32, String)]) -> Reasons {
         .collect()
 }
 
+/// Does the kernel itself name reasons? Only then it also tells of each reset that a socket sends, whatever
+/// the reason.
+fn kernel_names_some(reasons: &Reasons) -> bool {
+    let is_concluded = |number: &u32| CONCLUDED_REASONS.iter().any(|(known, _)| known == number);
+    reasons.keys().any(|number| !is_concluded(number))
+}
+
 /// Turns a record of a backend exchange into facts.
 pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
     let asked = http::inspect_request(&exchange.request_head);
@@ -72,7 +79,7 @@ pub(super) fn read(mut exchange: Exchange, reasons: &Reasons) -> AttemptFacts {
         request,
         asked,
         response,
-        reasons_known: !reasons.is_empty(),
+        reasons_known: kernel_names_some(reasons),
         icmp: Vec::new(),
         peer_local: false,
         peer: None,
@@ -276,6 +283,14 @@ mod tests {
         ] {
             let facts = attempt.build();
             assert_eq!(kind(&facts), want, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_concluded_reason_is_none_that_the_kernel_names() {
+        for (of_kernel, known) in [(vec![], false), (vec![(7, "NO_SOCKET".into())], true)] {
+            let facts = read(exchange(Role::Connecting, 1), &reasons(&of_kernel));
+            assert_eq!(facts.reasons_known, known, "{of_kernel:?}");
         }
     }
 
