@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::load::{Load, WARM_UP};
@@ -142,11 +142,9 @@ fn round(options: Options, site: &Site, agent: &Agent, stop: &AtomicBool) -> Res
         done.requests - done.succeeded,
         done.requests
     );
-    let cpu = after.cpu.checked_sub(before.cpu);
-    let cpu = cpu.context("the agent's processor time went backwards")?;
     Ok(Some(Round {
         requests_per_second: done.per_second,
-        user_cpu_ratio: cpu.as_secs_f64() / took.as_secs_f64(),
+        user_cpu_ratio: after.cpu_ratio_since(&before, took),
         rss_bytes: after.rss_bytes.max(before.rss_bytes),
     }))
 }

@@ -16,6 +16,13 @@ pub(super) struct Usage {
     pub(super) peak_rss_bytes: u64,
 }
 
+impl Usage {
+    /// Time on a processor since `before` by the time `took` that went by, 1.0 being one core.
+    pub(super) fn cpu_ratio_since(&self, before: &Self, took: Duration) -> f64 {
+        self.cpu.saturating_sub(before.cpu).as_secs_f64() / took.as_secs_f64()
+    }
+}
+
 /// Looks at a process. Errors: there is none, or `/proc` has another form.
 pub(super) fn of(pid: u32) -> Result<Usage> {
     let read = |name: &str| {

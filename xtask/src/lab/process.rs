@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// Names how many times slower than real hardware this machine is, as a whole number. Set under
 /// emulation (`cargo xtask vm`); whatever the lab and the tests wait for gets so much longer.
@@ -102,6 +102,31 @@ pub fn bound(program: &Path) -> Command {
     let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
+}
+
+/// Takes that many descriptors for this process and for those that it starts, or as many as it may have.
+/// Returns how many those are.
+pub fn raise_descriptors(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = wanted as u64;
+    if current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: maximum.map(|maximum| maximum.max(wanted)),
+        };
+        if setrlimit(Resource::Nofile, raised).is_err() {
+            // Without the right to more, what the limit allows.
+            let most = Rlimit {
+                current: maximum,
+                maximum,
+            };
+            let _ = setrlimit(Resource::Nofile, most);
+        }
+    }
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
 }
 
 /// Sends a signal to a process.

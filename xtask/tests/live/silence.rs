@@ -8,14 +8,13 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use xtask::lab::capture::{Capture, Output};
 use xtask::lab::client::{Client, Request};
 use xtask::lab::matrix::BACKEND_COMMAND;
 use xtask::lab::net::free_ports;
-use xtask::lab::process::{Running, bound, wait_for};
+use xtask::lab::process::{Running, bound, raise_descriptors, wait_for};
 use xtask::lab::proxy::{Kind, Options, Route};
 use xtask::lab::ready::skip;
 use xtask::lab::stand::Stand;
@@ -28,7 +27,7 @@ const SILENT: usize = 10_000;
 const STEP: usize = 100;
 
 /// One end of all of them, and something over.
-const DESCRIPTORS: u64 = SILENT as u64 + 2000;
+const DESCRIPTORS: usize = SILENT + 2000;
 
 /// The whole of a test, proxies and captures included.
 const MOST: Duration = Duration::from_secs(20);
@@ -37,23 +36,14 @@ const MOST: Duration = Duration::from_secs(20);
 /// so.
 fn turn_with_descriptors(kinds: &[Kind]) -> Option<MutexGuard<'static, ()>> {
     let turn = turn(kinds)?;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= DESCRIPTORS) {
-        return Some(turn);
+    let may = raise_descriptors(DESCRIPTORS);
+    if may < DESCRIPTORS {
+        skip(&format!(
+            "{DESCRIPTORS} open files; there may be {may} (`ulimit -Hn`)"
+        ));
+        return None;
     }
-    let raised = Rlimit {
-        current: Some(DESCRIPTORS),
-        maximum: maximum.map(|maximum| maximum.max(DESCRIPTORS)),
-    };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => Some(turn),
-        Err(error) => {
-            skip(&format!(
-                "{DESCRIPTORS} open files ({error}; `ulimit -Hn` tells how many there may be)"
-            ));
-            None
-        }
-    }
+    Some(turn)
 }
 
 /// Connects and says nothing. Every tenth will end with FIN; the others are reset, because each FIN

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use self::kernel::Counting;
@@ -28,6 +27,7 @@ use super::site::Site;
 use super::target::Target;
 use super::usage::{self, Usage};
 use super::wrk;
+use crate::lab::process::raise_descriptors;
 
 const CONNECTIONS: u32 = 50;
 /// At least so much of the requests per second must be left with why502, in the first scenario.
@@ -281,9 +281,8 @@ fn total(programs: &BTreeMap<String, Program>) -> Option<f64> {
 
 impl Measured {
     fn note(&mut self, began: Instant, before: Usage, after: Usage) {
-        let cpu = after.cpu.saturating_sub(before.cpu);
-        self.cpu
-            .push(cpu.as_secs_f64() / began.elapsed().as_secs_f64());
+        let ratio = after.cpu_ratio_since(&before, began.elapsed());
+        self.cpu.push(ratio);
         self.rss_bytes = self.rss_bytes.max(after.rss_bytes);
     }
 
@@ -313,14 +312,7 @@ impl Measured {
 
 /// Opens connections that do nothing.
 fn open(site: &Site, count: usize) -> Result<Vec<TcpStream>> {
-    if count > 0 {
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        let limit = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        setrlimit(Resource::Nofile, limit).context("cannot have more descriptors")?;
-    }
+    raise_descriptors(count + 1000);
     let connect = |n| {
         TcpStream::connect(site.addr())
             .with_context(|| format!("connection {n} of {count} was refused"))

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::super::site::Site;
-use super::super::{median, usage, wrk};
-use super::Counted;
-use crate::lab::capture::{Capture, Ended, Output};
+use super::super::{median, wrk};
+use super::{Counted, Watched};
+use crate::lab::capture::Ended;
 use crate::lab::proxy::Kind;
 
 /// Connections of clients that ask.
@@ -41,20 +41,17 @@ pub(super) fn run(time: Duration, why502: &Path) -> Result<Burst> {
     site.end_backend();
     let pid = site.proxy_pid().to_string();
     let args = ["--pid", &pid, "--format", "ndjson"];
-    let capture = Capture::start(why502, &args, Output::Collect)?;
+    let watched = Watched::start(why502, &args)?;
     let (clock, wall) = (Instant::now(), SystemTime::now());
-    let before = usage::of(capture.pid())?;
     let done = wrk::run_failing(site.addr(), CONNECTIONS, time)?;
-    let (took, after) = (clock.elapsed(), usage::of(capture.pid())?);
-    let ended = capture.stop()?;
-    ensure!(ended.code == 0, "why502 failed: {}", ended.stderr);
+    let (cost, ended) = watched.end()?;
     let delays = delays(&ended, clock, wall);
     Ok(Burst {
         failures: done.requests,
         failures_per_second: done.per_second,
-        seconds: took.as_secs_f64(),
-        user_cpu_ratio: after.cpu.saturating_sub(before.cpu).as_secs_f64() / took.as_secs_f64(),
-        peak_rss_bytes: after.peak_rss_bytes,
+        seconds: cost.took.as_secs_f64(),
+        user_cpu_ratio: cost.cpu_ratio(),
+        peak_rss_bytes: cost.after.peak_rss_bytes,
         delay_ms_median: median(delays.iter().copied()),
         delay_ms_most: delays.iter().copied().fold(0.0, f64::max),
         counted: Counted::of(&ended)?,

@@ -1,15 +1,14 @@
 //! Connections that carry one request each.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::super::site::Site;
-use super::super::{usage, wrk};
-use super::Counted;
-use crate::lab::capture::{Capture, Output};
+use super::super::wrk;
+use super::{Counted, Watched};
 use crate::lab::proxy::Kind;
 
 const CONNECTIONS: u32 = 50;
@@ -32,16 +31,13 @@ pub(super) fn run(time: Duration, why502: &Path) -> Result<Churn> {
     let site = Site::start(Kind::Nginx, 3)?;
     let pid = site.backend_pid().to_string();
     let args = ["--role", "backend", "--pid", &pid, "--format", "ndjson"];
-    let capture = Capture::start(why502, &args, Output::Collect)?;
-    let (began, before) = (Instant::now(), usage::of(capture.pid())?);
+    let watched = Watched::start(why502, &args)?;
     let done = wrk::run(site.backend(), CONNECTIONS, true, time)?;
-    let (took, after) = (began.elapsed(), usage::of(capture.pid())?);
-    let ended = capture.stop()?;
-    ensure!(ended.code == 0, "why502 failed: {}", ended.stderr);
+    let (cost, ended) = watched.end()?;
     Ok(Churn {
         connections_per_second: done.per_second,
-        user_cpu_ratio: after.cpu.saturating_sub(before.cpu).as_secs_f64() / took.as_secs_f64(),
-        rss_bytes: after.rss_bytes,
+        user_cpu_ratio: cost.cpu_ratio(),
+        rss_bytes: cost.after.rss_bytes,
         counted: Counted::of(&ended)?,
     })
 }

@@ -4,16 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
 use super::super::site::Site;
-use super::super::usage;
-use super::Counted;
-use crate::lab::capture::{Capture, Output};
+use super::{Counted, Watched};
 use crate::lab::proxy::Kind;
 
 /// Clients have this many ports for each of their addresses, from [`FIRST_PORT`] on: below those that Linux
@@ -42,9 +39,7 @@ pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Opti
     let site = Site::start_for(Kind::Nginx, 3, count + 1000)?;
     let pid = site.proxy_pid().to_string();
     let args = ["--pid", &pid, "--format", "ndjson"];
-    let capture = Capture::start(why502, &args, Output::Collect)?;
-    let before = usage::of(capture.pid())?;
-    let began = Instant::now();
+    let watched = Watched::start(why502, &args)?;
     let mut open = Vec::with_capacity(count);
     for n in 0..count {
         if stop.load(Ordering::Relaxed) {
@@ -58,16 +53,13 @@ pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Opti
             eprintln!("bench: {} of {count} connections are open", n + 1);
         }
     }
-    let took = began.elapsed().as_secs_f64();
-    let after = usage::of(capture.pid())?;
-    let ended = capture.stop()?;
-    ensure!(ended.code == 0, "why502 failed: {}", ended.stderr);
+    let (cost, ended) = watched.end()?;
     Ok(Some(Many {
         connections: open.len(),
-        opened_per_second: count as f64 / took,
-        rss_bytes_before: before.rss_bytes,
-        rss_bytes: after.rss_bytes,
-        user_cpu_ratio: after.cpu.saturating_sub(before.cpu).as_secs_f64() / took,
+        opened_per_second: count as f64 / cost.took.as_secs_f64(),
+        rss_bytes_before: cost.before.rss_bytes,
+        rss_bytes: cost.after.rss_bytes,
+        user_cpu_ratio: cost.cpu_ratio(),
         counted: Counted::of(&ended)?,
     }))
 }

@@ -7,10 +7,9 @@ mod many;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,7 +18,9 @@ pub use self::churn::Churn;
 pub use self::many::Many;
 use super::machine::{Machine, machine};
 use super::target::Target;
-use crate::lab::capture::Ended;
+use super::usage::{self, Usage};
+use crate::lab::capture::{Capture, Ended, Output};
+use crate::lab::process::raise_descriptors;
 
 /// Most memory that the process may have resident with all those connections, bytes.
 pub const RSS_MAX_BYTES: u64 = 40_000_000;
@@ -80,6 +81,49 @@ impl Counted {
     }
 }
 
+/// A capture under a load.
+struct Watched {
+    capture: Capture,
+    began: Instant,
+    before: Usage,
+}
+
+/// What its process took meanwhile.
+struct Cost {
+    took: Duration,
+    before: Usage,
+    after: Usage,
+}
+
+impl Watched {
+    fn start(why502: &Path, args: &[&str]) -> Result<Self> {
+        let capture = Capture::start(why502, args, Output::Collect)?;
+        Ok(Self {
+            before: usage::of(capture.pid())?,
+            began: Instant::now(),
+            capture,
+        })
+    }
+
+    /// Ends it. Errors: it failed.
+    fn end(self) -> Result<(Cost, Ended)> {
+        let cost = Cost {
+            took: self.began.elapsed(),
+            before: self.before,
+            after: usage::of(self.capture.pid())?,
+        };
+        let ended = self.capture.stop()?;
+        ensure!(ended.code == 0, "why502 failed: {}", ended.stderr);
+        Ok((cost, ended))
+    }
+}
+
+impl Cost {
+    fn cpu_ratio(&self) -> f64 {
+        self.after.cpu_ratio_since(&self.before, self.took)
+    }
+}
+
 /// Measures. `None`: it was told to stop.
 ///
 /// # Errors
@@ -115,26 +159,22 @@ pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<
     }))
 }
 
-/// Takes as many descriptors as are wanted, or may be had; both ends of each connection are on this machine,
-/// in two processes. Returns for how many connections they are.
+/// For how many connections there are descriptors, if so many are wanted; both ends of each are on this
+/// machine, in two processes.
 fn descriptors(wanted: usize) -> usize {
-    const OTHERS: u64 = 2000;
-    let all = Some(wanted as u64 + OTHERS);
-    let raised = Rlimit {
-        current: all,
-        maximum: all,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        let most = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        // Fails only for what is above the maximum.
-        let _ = setrlimit(Resource::Nofile, most);
+    const OTHERS: usize = 2000;
+    raise_descriptors(wanted + OTHERS).saturating_sub(OTHERS)
+}
+
+/// No capture counts a failure or a loss while all is well.
+fn nothing_counted(load: &str, counted: Counted) -> Target {
+    Target {
+        what: format!(
+            "{load}: {} failures that were none, {} records lost",
+            counted.cases, counted.lost
+        ),
+        held: counted == Counted::default(),
     }
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(wanted)
 }
 
 fn targets(many: &Many, churn: &Churn, burst: &Burst) -> Vec<Target> {
@@ -149,13 +189,7 @@ fn targets(many: &Many, churn: &Churn, burst: &Burst) -> Vec<Target> {
                 RSS_MAX_BYTES / 1_000_000
             ),
         ),
-        target(
-            many.counted == Counted::default(),
-            format!(
-                "{} connections: {} failures that were none, {} records lost",
-                many.connections, many.counted.cases, many.counted.lost
-            ),
-        ),
+        nothing_counted(&format!("{} connections", many.connections), many.counted),
         target(
             churn.user_cpu_ratio <= CPU_MAX,
             format!(
@@ -165,12 +199,9 @@ fn targets(many: &Many, churn: &Churn, burst: &Burst) -> Vec<Target> {
                 CPU_MAX * 100.0
             ),
         ),
-        target(
-            churn.counted == Counted::default(),
-            format!(
-                "{:.0} connections a second: {} failures that were none, {} records lost",
-                churn.connections_per_second, churn.counted.cases, churn.counted.lost
-            ),
+        nothing_counted(
+            &format!("{:.0} connections a second", churn.connections_per_second),
+            churn.counted,
         ),
         target(
             // The client does not count what was under way when it ended.
