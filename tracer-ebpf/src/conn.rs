@@ -173,6 +173,9 @@ pub const REASON_CLOSED: u32 = u32::MAX - 1;
 /// Likewise: its program closed it with payload unread.
 pub const REASON_UNREAD: u32 = u32::MAX - 2;
 
+/// Likewise: why is not told. That a socket of this host sent it is known.
+pub const REASON_UNNAMED: u32 = u32::MAX - 3;
+
 /// The concluded reasons by the names that newer kernels give to the same code paths: `enum sk_rst_reason`
 /// of <https://github.com/torvalds/linux/blob/v6.18/include/net/rstreason.h>.
 pub const CONCLUDED_REASONS: [(u32, &str); 2] = [

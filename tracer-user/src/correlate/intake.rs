@@ -37,8 +37,7 @@ pub(super) fn reasons(of_kernel: &[(u32, String)]) -> Reasons {
         .collect()
 }
 
-/// Does the kernel itself name reasons? Only then it also tells of each reset that a socket sends, whatever
-/// the reason.
+/// Does the kernel itself name reasons? Only then it also tells of resets that no socket sends.
 fn kernel_names_some(reasons: &Reasons) -> bool {
     let is_concluded = |number: &u32| CONCLUDED_REASONS.iter().any(|(known, _)| known == number);
     reasons.keys().any(|number| !is_concluded(number))

@@ -107,7 +107,8 @@ pub struct AttemptFacts {
     pub asked: RequestFacts,
     /// What stands out in the response.
     pub response: ResponseFacts,
-    /// This kernel names the reasons of the resets that it sends.
+    /// This kernel names the reasons of the resets that it sends, and tells of those that answer for a
+    /// connection which is gone (≥ 6.10).
     pub reasons_known: bool,
     /// ICMP errors about this connection.
     pub icmp: Vec<IcmpError>,
@@ -300,7 +301,8 @@ impl AttemptFacts {
     }
 
     /// An RST arrived and no socket sent it: the backend runs on this host, whose kernel tells of every
-    /// reset that a socket of it sends.
+    /// reset that a socket of it sends. Where [`Self::reasons_known`] is not set, one that answers for a
+    /// connection which is gone looks the same.
     pub fn reset_by_no_socket(&self) -> bool {
         let Some(reset) = self.exchange.times.reset_received else {
             return false;
@@ -309,7 +311,6 @@ impl AttemptFacts {
             half.reset_reason.is_some() || half.closed_ns.is_some_and(|closed| closed <= reset)
         });
         self.peer_local
-            && self.reasons_known
             && self.exchange.reset_received_reason.is_none()
             && self.reset_received_reason.is_none()
             && self.exchange.times.fin_received.is_none()

@@ -485,7 +485,7 @@ Proxies
             "\nPrograms loaded and attached in 1500 ms; instructions verified, of 1000000\n   179255  send_exit            fexit inet_sendmsg, fexit inet6_sendmsg\n",
             "\nMaps: entries, bytes of an entry\n    131072    400  CONNS\n",
             "  inferred  keepalive-race: without the reason of a reset",
-            "  off       path-reset: this kernel gives no reason",
+            "  inferred  path-reset: this kernel does not tell of resets that answer",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -75,7 +75,7 @@ const OF_HEADS: &[&str] = &[
     "queue-timeout",
 ];
 
-fn lacks(features: &Features, net_raw: bool) -> [Lack; 11] {
+fn lacks(features: &Features, net_raw: bool) -> [Lack; 12] {
     use Standing::{Inferred, Off};
     let lack = |missing, standing, why, rules| Lack {
         missing,
@@ -93,9 +93,15 @@ fn lacks(features: &Features, net_raw: bool) -> [Lack; 11] {
             OF_HEADS,
         ),
         lack(
-            no_reasons || no_hook("tcp_send_reset"),
+            no_hook("tcp_send_reset"),
             Off,
-            "this kernel gives no reason for the resets that it sends, so one that no socket sent cannot be told from the others",
+            "this kernel does not tell of the resets that it sends, so one that no socket sent cannot be told from the others",
+            &["path-reset"],
+        ),
+        lack(
+            no_reasons,
+            Inferred,
+            "this kernel does not tell of resets that answer for a connection which is gone: one that no other socket of this host sent may be such a one",
             &["path-reset"],
         ),
         lack(
@@ -118,7 +124,7 @@ fn lacks(features: &Features, net_raw: bool) -> [Lack; 11] {
         lack(
             no_reasons,
             Inferred,
-            "without the reason of a reset, told by idle times alone",
+            "this kernel does not tell of resets that answer for a connection which is gone: told by idle times, and by no other socket of this host having sent it",
             &["idle-drop-by-middlebox"],
         ),
         lack(
@@ -243,7 +249,7 @@ mod tests {
         let mut preflight = fixture::healthy().preflight;
         preflight.features.reset_reasons.clear();
         for (rule, expected) in [
-            ("path-reset", Standing::Off),
+            ("path-reset", Standing::Inferred),
             ("keepalive-race", Standing::Inferred),
             ("connect-refused", Standing::Available),
         ] {

@@ -4,7 +4,7 @@
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{
     ABSENT,
-    conn::{NO_REASON, REASON_CLOSED, REASON_UNREAD},
+    conn::{NO_REASON, REASON_CLOSED, REASON_UNNAMED, REASON_UNREAD},
     marks,
 };
 
@@ -82,7 +82,7 @@ fn concluded(sk: u64, skb: u64) -> u32 {
     if sk != 0 && skb == 0 && sock::is_shut(sk) && sock::unread(sk) > 1 {
         return REASON_UNREAD;
     }
-    NO_REASON
+    REASON_UNNAMED
 }
 
 #[inline(always)]

@@ -102,7 +102,7 @@ fn reset(attempt: &AttemptFacts, idle: u64) -> Option<Fact> {
         return None;
     };
     if attempt.reset_by_no_socket() && idle >= IDLE_SEEN_NS && attempt.any_acked() != Some(true) {
-        return Some(no_socket());
+        return Some(no_socket(attempt));
     }
     // With the backend on this host the reason would be known if a socket had sent it.
     let idle = attempt
@@ -119,7 +119,13 @@ fn reset(attempt: &AttemptFacts, idle: u64) -> Option<Fact> {
 }
 
 /// The statement that a reset came from the path.
-pub(super) fn no_socket() -> Fact {
+pub(super) fn no_socket(attempt: &AttemptFacts) -> Fact {
+    if !attempt.reasons_known {
+        return Fact::inferred(
+            "inferred-from-silence",
+            "inferred, not seen: a reset arrived, the backend runs on this host, and no socket here is known to have sent it; this kernel does not tell of resets that answer for a connection which is gone",
+        );
+    }
     Fact::new(
         "reset-by-no-socket",
         "a reset arrived, the backend runs on this host, and no socket here sent it: something on the way did",

@@ -73,7 +73,7 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
     }
     let x = &attempt.exchange;
     let mut facts = vec![
-        super::idle_drop_by_middlebox::no_socket(),
+        super::idle_drop_by_middlebox::no_socket(attempt),
         evidence::first_end(attempt),
     ];
     facts.extend(evidence::acknowledged(attempt));
@@ -96,7 +96,10 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use tracer_ebpf::conn::REASON_UNNAMED;
+
     use super::*;
+    use crate::case::Confidence;
     use crate::diagnose::Progress;
     use crate::diagnose::facts::PeerHalf;
     use crate::diagnose::judge;
@@ -128,6 +131,29 @@ mod tests {
             sent(),
             ("rst-before-response", EndedBy::Backend, How::Reset),
         );
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_tell_of_all_resets_makes_it_weak() {
+        for (all, want) in [(true, Confidence::Strong), (false, Confidence::Weak)] {
+            let sent = AttemptBuilder::sent().reset(3).closed(3);
+            let mut attempt = sent.local_peer().build();
+            attempt.reasons_known = all;
+            let verdict = judge(&case(ProxyKind::Nginx, 502, vec![attempt]));
+            assert_eq!((verdict.rule, verdict.confidence), ("path-reset", want));
+        }
+    }
+
+    #[test]
+    fn a_reset_that_a_socket_sent_is_none_of_the_path() {
+        let mut attempt = AttemptBuilder::sent()
+            .reset(3)
+            .closed(3)
+            .local_peer()
+            .build();
+        attempt.exchange.reset_received_reason = Some(REASON_UNNAMED);
+        let facts = case(ProxyKind::Nginx, 502, vec![attempt]);
+        assert_eq!(judge(&facts).rule, "rst-before-response");
     }
 
     #[test]
