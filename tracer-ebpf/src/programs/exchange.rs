@@ -477,7 +477,7 @@ fn response_begins<const UPSTREAM: bool>(
                 conn.status = head::head_status(sk, kept) as u16;
             }
             if bytes > u64::from(kept) {
-                head::head_tail(sk, bytes, current.buffer.base, current.buffer.count);
+                head::keep_tail(sk, current, bytes);
             }
         }
         None => {
@@ -546,5 +546,5 @@ fn response_goes_on(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64) 
             }
         }
     }
-    head::head_tail(sk, bytes, current.buffer.base, current.buffer.count);
+    head::keep_tail(sk, current, bytes);
 }

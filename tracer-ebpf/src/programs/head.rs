@@ -212,12 +212,52 @@ pub(crate) extern "C" fn head_sent(sk: u64, total: u64, base: u64, count: u64) -
 }
 
 /// Keeps the last bytes of the stream, of which the current call moved `total`.
+#[inline(always)]
+pub(crate) fn keep_tail(sk: u64, current: &Current, total: u64) {
+    let (first, second) = (current.first, current.second);
+    if total <= first.len {
+        tail_of(sk, first.base, total, 0);
+    } else if total - first.len <= second.len {
+        tail_of(sk, second.base, total - first.len, 1);
+    } else {
+        head_tail(sk, total, current.buffer.base, current.buffer.count);
+    }
+}
+
+/// Keeps the end of a piece, of which `len` bytes moved. `alone`: not 0 if what is kept already does not
+/// stand in front of it, because a piece lies between.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn head_tail(sk: u64, total: u64, base: u64, count: u64) -> u32 {
+extern "C" fn tail_of(sk: u64, base: u64, len: u64, alone: u32) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    if !tail(UserBuffer { base, count }, total, conn) {
+    if alone != 0 {
         conn.tail_len = 0;
+    }
+    if !piece_tail(conn, base, len) {
+        conn.tail_len = 0;
+    }
+    1
+}
+
+/// The same where more than two pieces were moved.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn head_tail(sk: u64, total: u64, base: u64, count: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    conn.tail_len = 0;
+    let buffer = UserBuffer { base, count };
+    let mut left = total;
+    let mut n = 0;
+    while n < CHUNKS {
+        let Some(piece) = buffer.piece(n) else { break };
+        if piece.len >= left {
+            if !piece_tail(conn, piece.base, left) {
+                conn.tail_len = 0;
+            }
+            break;
+        }
+        left -= piece.len;
+        n += 1;
     }
     1
 }
@@ -289,35 +329,18 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     if failed != 0 { 0 } else { size }
 }
 
-/// Puts the end of the `total` bytes behind what `conn.tail` holds; false if it could not be read.
+/// Puts the end of a piece, of which `len` bytes moved, behind what `conn.tail` holds; false if it could not
+/// be read.
 #[inline(always)]
-fn tail(buffer: UserBuffer, total: u64, conn: &mut Conn) -> bool {
+fn piece_tail(conn: &mut Conn, base: u64, len: u64) -> bool {
     const WORD: u64 = size_of::<u64>() as u64;
-    let mut left = total;
-    let mut n = 0;
-    while n < CHUNKS {
-        let Some(piece) = buffer.piece(n) else {
-            return false;
-        };
-        if piece.len >= left {
-            if n > 0 && left < TAIL_MAX as u64 {
-                // The end of the piece before is not put in front of it.
-                conn.tail_len = 0;
-            }
-            if left >= TAIL_MAX as u64 {
-                return whole_tail(conn, piece.base + left - TAIL_MAX as u64);
-            }
-            if left > WORD {
-                let from = left.saturating_sub(TAIL_MAX as u64);
-                return append_tail(conn, piece.base + from, left - from - WORD)
-                    && append_tail(conn, piece.base + left - WORD, WORD);
-            }
-            return append_tail(conn, piece.base, left);
-        }
-        left -= piece.len;
-        n += 1;
+    if len >= TAIL_MAX as u64 {
+        return whole_tail(conn, base + len - TAIL_MAX as u64);
     }
-    false
+    if len > WORD {
+        return append_tail(conn, base, len - WORD) && append_tail(conn, base + len - WORD, WORD);
+    }
+    append_tail(conn, base, len)
 }
 
 /// Takes all of the tail from there.
