@@ -21,6 +21,8 @@ pub mod marks {
     /// A sign that the peer ended the connection, or that the kernel gave it up, may be set: `fin_received_ns`,
     /// `reset_received_ns`, `sk_err`, `send_errno`, `recv_errno`.
     pub const ENDED: u8 = 2;
+    /// Of a client's connection: a backend's that is tied to its request may be [`ENDED`].
+    pub const LINK_ENDED: u8 = 4;
 }
 
 /// What [`ConnState`] carries to user space, and what nobody else needs.

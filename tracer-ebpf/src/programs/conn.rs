@@ -1,7 +1,9 @@
 //! The connection table.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, maps::Array};
-use tracer_ebpf::{Conn, Role, Tracked, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss};
+use tracer_ebpf::{
+    Conn, Role, Tracked, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss, marks,
+};
 
 use super::maps::{
     BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESS_FILTER, PROCESSES, count_loss, filter_index,
@@ -161,6 +163,17 @@ pub(crate) fn adopt(sk: u64, now: u64) -> Option<&'static mut Tracked> {
         conn.flags |= flags::USED_BEFORE;
     }
     Some(conn)
+}
+
+/// The peer may have ended the connection, or the kernel given it up.
+#[inline(always)]
+pub(crate) fn mark_ended(conn: &mut Tracked) {
+    conn.marks |= marks::ENDED;
+    if is_upstream(conn)
+        && let Some(down) = linked_client(conn)
+    {
+        down.marks |= marks::LINK_ENDED;
+    }
 }
 
 /// The client connection that an upstream exchange works for, while it is at that request.

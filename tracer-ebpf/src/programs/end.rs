@@ -392,6 +392,9 @@ fn upstream_still_busy(down: &mut Tracked) -> bool {
 /// although the close comes later.
 #[inline(always)]
 pub(crate) fn flush_upstream(down: &mut Tracked, error: bool) {
+    if !error && down.marks & marks::LINK_ENDED == 0 {
+        return;
+    }
     let Some(up) = linked_upstream(down) else {
         if error {
             report_let_go(down.key.sk, 0);

@@ -333,6 +333,9 @@ fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut Tracked, now: u64) {
     clear(&mut conn.response_head_len);
     clear(&mut conn.tail_len);
     clear(&mut conn.target_hash);
+    if !UPSTREAM {
+        conn.marks &= !marks::LINK_ENDED;
+    }
     if conn.marks & marks::EXCHANGE != 0 {
         conn.marks &= !marks::EXCHANGE;
         clear(&mut conn.end_read_ns);
@@ -383,7 +386,7 @@ fn keep_request(
 fn request_kept(conn: &mut Tracked, kept: u32, method: u32) {
     conn.request_head_len = kept as u16;
     if conn.flags & flags::OPAQUE == 0 {
-        conn.target_hash = head::head_target(conn.key.sk, kept);
+        conn.target_hash = head::target_of(conn, kept);
     }
     if method == head::HEAD {
         conn.flags |= flags::HEAD_REQUEST;

@@ -54,12 +54,12 @@ pub(crate) fn keep(
     if current.first.len > u64::from(kept) || current.has_more() {
         return keep_pieces_of(conn.key.sk, part, current, total);
     }
+    let left = total - u64::from(kept);
     // A proxy writes the head of its response as a piece of its own. Of a body that stands behind the
-    // blank line no more than its end counts.
-    if part == Part::Response && first.ends_head(region) {
+    // blank line no more than its end counts, and a short one is its end.
+    if part == Part::Response && left > TAIL_MAX as u64 && first.ends_head(region) {
         return kept;
     }
-    let left = total - u64::from(kept);
     let second = current.second;
     let take = if second.len < left { second.len } else { left };
     kept + append_piece(region, kept.into(), second.base, take) as u32
@@ -139,14 +139,26 @@ pub(crate) const LINE_CUT: u64 = 0;
 /// In place of a hash for bytes that are not an HTTP/1.x request.
 pub(crate) const NOT_HTTP: u64 = u64::MAX;
 
-/// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
+/// Hash of method and target of the kept request, which begins with a method, or [`LINE_CUT`].
+#[inline(always)]
+pub(crate) fn target_of(conn: &mut Tracked, len: u32) -> u64 {
+    if len < 4 {
+        return LINE_CUT;
+    }
+    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
+}
+
+/// The same of one that need not begin with a method, or [`NOT_HTTP`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
-    match conn::get(sk) {
-        Some(conn) => target_hash(region(&raw mut conn.heads, 0), len),
-        None => 0,
+    let Some(conn) = conn::get(sk) else { return 0 };
+    let region = region(&raw mut conn.heads, Part::Request as u32);
+    // SAFETY: the region holds HEAD_MAX bytes.
+    if len >= 4 && !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
+        return NOT_HTTP;
     }
+    target_of(conn, len)
 }
 
 /// Longest interim head behind which a final one is looked for.
@@ -450,13 +462,6 @@ fn is_method(first: u32) -> bool {
 fn target_hash(region: *const u8, len: u32) -> u64 {
     const WORD: u32 = size_of::<u64>() as u32;
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    if len < 4 {
-        return LINE_CUT;
-    }
-    // SAFETY: within the region (HEAD_MAX bytes).
-    if !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
-        return NOT_HTTP;
-    }
     let mut hash: u64 = 0;
     let mut in_target = false;
     let mut at = 0u32;

@@ -8,6 +8,7 @@
 use tracer_ebpf::{
     Conn, LinkHow, Tracked, flags,
     load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
+    marks,
 };
 
 use super::conn;
@@ -103,9 +104,11 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &Conn, now: u64) {
 /// Ties an upstream connection to the client request it works for. `hash` is that of the request it
 /// sends, 0 where it cannot be read; `sends` is false while it only connects.
 #[inline(always)]
-pub(crate) fn attach(pid_tgid: u64, up: &Tracked, hash: u64, sends: bool, now: u64) {
+pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, now: u64) {
     let sk = up.key.sk;
-    if hash != 0 && link_by_target(pid_tgid, sk, hash, now) != 0 {
+    if hash != 0
+        && (link_only_one(pid_tgid, up, hash, now) || link_by_target(pid_tgid, sk, hash, now) != 0)
+    {
         return;
     }
     if up.owner == PROCESS_MIGRATES {
@@ -117,6 +120,30 @@ pub(crate) fn attach(pid_tgid: u64, up: &Tracked, hash: u64, sends: bool, now: u
     }
     let newest = u32::from(up.owner == PROCESS_CONNECTS_AT_ONCE);
     link_by_order(pid_tgid, sk, now, newest, u32::from(sends));
+}
+
+/// One request waits in this thread and it has the same target: what most requests of a proxy find, and
+/// [`link_by_target`] in short.
+#[inline(always)]
+fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
+    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+        return false;
+    };
+    // SAFETY: a live map value, used by one thread only.
+    let thread = unsafe { &mut *thread };
+    let newest = (thread.next as usize).wrapping_sub(1) & (RECENT - 1);
+    let recent = &thread.recent[newest];
+    if thread.open != 1 << newest || recent.hash != hash {
+        return false;
+    }
+    match conn::get(recent.conn.sk) {
+        Some(down) if waits(down, recent, now, u64::MAX) => {
+            thread.open = 0;
+            tie(up, down, recent.exchange, LinkHow::SameTarget, now);
+            true
+        }
+        _ => false,
+    }
 }
 
 // The two below are global functions: see the module comment of `programs`.
@@ -150,7 +177,7 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
                 continue;
             };
             if waits(down, recent, now, u64::MAX) {
-                tie(sk, down, recent.exchange, LinkHow::SameTarget, now);
+                tie_by_sk(sk, down, recent.exchange, LinkHow::SameTarget, now);
                 return 1;
             }
         }
@@ -252,7 +279,7 @@ unsafe fn take(thread: *mut Thread, sk: u64, how: LinkHow, now: u64) -> u32 {
             LinkHow::LastRead => tie_in_order(sk, recent, now),
             _ => {
                 if let Some(down) = conn::get(recent.conn.sk) {
-                    tie(sk, down, recent.exchange, how, now);
+                    tie_by_sk(sk, down, recent.exchange, how, now);
                 }
             }
         }
@@ -266,13 +293,19 @@ fn tie_in_order(sk: u64, recent: &Recent, now: u64) {
     if !is_served(recent)
         && let Some(down) = conn::get(recent.conn.sk)
     {
-        tie(sk, down, recent.exchange, LinkHow::LastRead, now);
+        tie_by_sk(sk, down, recent.exchange, LinkHow::LastRead, now);
     }
 }
 
 #[inline(always)]
-fn tie(sk: u64, down: &mut Tracked, exchange: u32, how: LinkHow, now: u64) {
-    let Some(up) = conn::get(sk) else { return };
+fn tie_by_sk(sk: u64, down: &mut Tracked, exchange: u32, how: LinkHow, now: u64) {
+    if let Some(up) = conn::get(sk) {
+        tie(up, down, exchange, how, now);
+    }
+}
+
+#[inline(always)]
+fn tie(up: &mut Tracked, down: &mut Tracked, exchange: u32, how: LinkHow, now: u64) {
     up.link = down.key;
     up.link_exchange = exchange;
     up.link_ns = now;
@@ -281,6 +314,9 @@ fn tie(sk: u64, down: &mut Tracked, exchange: u32, how: LinkHow, now: u64) {
     down.link_ns = now;
     down.link_exchange = up.exchange;
     down.link_how = up.link_how;
+    if up.marks & marks::ENDED != 0 {
+        down.marks |= marks::LINK_ENDED;
+    }
 }
 
 /// Is a backend connection, found by the request's target, still at work on this request? Then a connect

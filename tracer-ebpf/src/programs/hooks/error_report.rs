@@ -37,7 +37,7 @@ fn error_reported(sk: u64) -> i32 {
         // SAFETY: no arguments.
         conn.error_ns = unsafe { bpf_ktime_get_ns() };
         conn.sk_err = err;
-        conn.marks |= marks::ENDED;
+        conn::mark_ended(conn);
     }
     0
 }

@@ -97,7 +97,8 @@ fn end_read(conn: &mut Tracked, errno: i32, pid_tgid: u64) {
     }
     if errno != 0 {
         conn.recv_errno = errno;
-        conn.marks |= marks::EXCHANGE | marks::ENDED;
+        conn.marks |= marks::EXCHANGE;
+        conn::mark_ended(conn);
     }
     if conn::is_upstream(conn) {
         link::note_upstream(pid_tgid, conn, now);

@@ -126,7 +126,7 @@ fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.reset_received_ns = now;
-    conn.marks |= marks::ENDED;
+    conn::mark_ended(conn);
     sock::note_end(sk, conn);
     sock::refresh_local(sk, conn);
     let ports = port_pair(conn.remote_port, conn.local_port);

@@ -87,7 +87,8 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
     }
     let Some(conn) = tracked() else { return 0 };
     conn.send_errno = errno;
-    conn.marks |= marks::EXCHANGE | marks::ENDED;
+    conn.marks |= marks::EXCHANGE;
+    conn::mark_ended(conn);
     conn::used_by(conn, pid_tgid);
     if conn::is_upstream(conn) {
         if conn.direction != Direction::Sent as u8 && conn.flags & flags::REPORTED == 0 {

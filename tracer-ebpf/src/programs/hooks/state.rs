@@ -118,7 +118,7 @@ fn change(sk: u64, conn: &mut Tracked, old: i32, new: i32) {
         }
         CLOSE_WAIT => {
             conn.fin_received_ns = now;
-            conn.marks |= marks::ENDED;
+            conn::mark_ended(conn);
             sock::note_end(sk, conn);
             if conn::is_upstream(conn) && conn.direction == Direction::Received as u8 {
                 stats::closed_idle(conn, now);
@@ -126,7 +126,7 @@ fn change(sk: u64, conn: &mut Tracked, old: i32, new: i32) {
         }
         CLOSING => {
             conn.fin_received_ns = now;
-            conn.marks |= marks::ENDED;
+            conn::mark_ended(conn);
         }
         FIN_WAIT1 | LAST_ACK => {
             if conn.closed_ns == 0 {
@@ -144,7 +144,7 @@ fn closed(sk: u64, conn: &mut Tracked, old: i32, now: u64) {
     let err = sock::err(sk);
     if err != 0 {
         conn.sk_err = err;
-        conn.marks |= marks::ENDED;
+        conn::mark_ended(conn);
     }
     if old == LAST_ACK || old == CLOSING || conn.closed_ns != 0 {
         return;
