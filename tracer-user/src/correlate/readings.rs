@@ -29,20 +29,24 @@ impl Readings {
         push(&mut self.in_use, reading);
     }
 
-    /// The longest queue of that address between the two moments, if one was full.
+    /// The longest queue of that address between the two moments, if one was full, with all overflows of
+    /// that time.
     pub(super) fn full_queue(
         &self,
         addr: SocketAddr,
         from: MonoNs,
         to: MonoNs,
     ) -> Option<ListenQueue> {
-        self.queues
-            .iter()
-            .filter(|queue| {
+        let near = || {
+            self.queues.iter().filter(|queue| {
                 queue.addr == addr && queue.overflows > 0 && is_near(queue.time_ns, from, to)
             })
-            .max_by_key(|queue| (queue.waiting, queue.overflows))
-            .copied()
+        };
+        let longest = near().max_by_key(|queue| (queue.waiting, queue.overflows))?;
+        Some(ListenQueue {
+            overflows: near().map(|queue| queue.overflows).sum(),
+            ..*longest
+        })
     }
 
     /// What a process had open at that moment.

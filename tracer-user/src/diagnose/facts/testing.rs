@@ -225,9 +225,19 @@ impl AttemptBuilder {
             time_ns: at(0),
             addr: self.0.exchange.remote,
             waiting,
-            overflows: 3,
+            overflows: 6,
         });
         self
+    }
+
+    /// The same, and so many segments found it full.
+    pub(crate) fn overflows(self, overflows: u64) -> Self {
+        let mut full = self.queue_full(5);
+        full.0.listen_queue = full
+            .0
+            .listen_queue
+            .map(|queue| ListenQueue { overflows, ..queue });
+        full
     }
 
     /// Anything else.

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
         the last step was dropped it sees a connection on which nothing is ever acknowledged.",
     evidence: &[
         "the backend is on this host, and its kernel counted overflows of accept queues (ListenOverflows) \
-         during the attempt while connections were waiting in this one",
+         during the attempt, one at least for each segment that stayed unanswered, while connections were waiting in this one",
         "the SYN stayed unanswered; or the connection was made and nothing sent on it was acknowledged, \
          though it was retransmitted",
     ],
@@ -77,12 +77,17 @@ fn decide(context: &Context<'_>) -> Option<Finding> {
         return None;
     }
     let stage = stage(attempt)?;
+    // Each segment that finds the queue full counts: this attempt's own are the first one and what was sent
+    // again. Fewer are those of somebody else.
+    if queue.overflows <= u64::from(attempt.exchange.retransmits) {
+        return None;
+    }
     let waited = at.saturating_sub(attempt.start_ns());
     let mut facts = vec![
         Fact::new(
             "accept-queue-full",
             format!(
-                "{} connections waited to be accepted at {} and {} were turned away there since the look before",
+                "{} connections waited to be accepted at {}, and {} segments found an accept queue of that host full meanwhile",
                 queue.waiting, queue.addr, queue.overflows
             ),
         ),
@@ -149,6 +154,8 @@ mod tests {
         for (attempt, want) in [
             (syn().queue_full(5), "listen-queue-overflow"),
             (syn(), "connect-timeout"),
+            // One segment was turned away: not one of these three.
+            (syn().overflows(1), "connect-timeout"),
             (request().queue_full(5), "listen-queue-overflow"),
             // The request arrived: the queue had room for this one.
             (
