@@ -421,7 +421,7 @@ fn conclude(
     let retried: Vec<String> = again.map(|one| one.trial.to_string()).collect();
     let mut stray = 0;
     let mut lost = 0;
-    let mut notes = String::new();
+    let mut notes: Vec<Value> = Vec::new();
     let saved = saved_to()?;
     for (view, ended) in ends {
         let file = format!("{view:?}.ndjson").to_ascii_lowercase();
@@ -464,11 +464,11 @@ fn conclude(
                     "client": one.met, "log": log.errors.iter().chain(&log.access).collect::<Vec<_>>(),
                     "cases": mine,
                 });
-                notes += &format!("{note}\n");
+                notes.push(note);
                 continue;
             }
-            let note = json!({"trial": one.trial.to_string(), "void": one.void, "client": one.met});
-            notes += &format!("{note}\n");
+            notes
+                .push(json!({"trial": one.trial.to_string(), "void": one.void, "client": one.met}));
         }
         if *view == View::Left {
             // It reports every failure that is not an answer, and the others judge those.
@@ -486,13 +486,11 @@ fn conclude(
             } else {
                 stray += 1;
             }
-            notes += &format!(
-                "{}\n",
-                json!({"false": true, "view": view.name(), "case": case})
-            );
+            notes.push(json!({"false": true, "view": view.name(), "case": case}));
         }
     }
-    fs::write(saved.join("not-right.ndjson"), notes)?;
+    let lines: String = notes.iter().map(|note| format!("{note}\n")).collect();
+    fs::write(saved.join("not-right.ndjson"), lines)?;
     eprintln!(
         "lab: what the tracer said, and what was not right, is in {}",
         saved.display()
@@ -512,6 +510,7 @@ fn conclude(
         controls: &controls,
         stray,
         lost,
+        notes: &notes,
     };
     Ok(Outcome {
         json: report::json(&findings),

@@ -20,7 +20,12 @@ pub(super) struct Findings<'a> {
     pub(super) stray: u64,
     /// Records that a capture says it lost.
     pub(super) lost: u64,
+    /// What was not right, each with what led to it.
+    pub(super) notes: &'a [Value],
 }
+
+/// More of them would be the fault of one thing.
+const NOTES_MAX: usize = 20;
 
 impl Findings<'_> {
     fn exchanges(&self) -> u64 {
@@ -90,6 +95,7 @@ pub(super) fn json(findings: &Findings<'_>) -> Value {
         "rows": rows.collect::<Vec<_>>(),
         "not_possible": impossible.collect::<Vec<_>>(),
         "controls": controls.collect::<Vec<_>>(),
+        "not_right": findings.notes.iter().take(NOTES_MAX).collect::<Vec<_>>(),
         "totals": totals,
     })
 }
@@ -328,6 +334,7 @@ mod tests {
             impossible: &[impossible],
             controls: &[control],
             stray: 1,
+            notes: &[],
             lost: 0,
         })
     }
