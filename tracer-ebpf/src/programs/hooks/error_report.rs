@@ -9,8 +9,6 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
 
-use tracer_ebpf::marks;
-
 use crate::programs::{conn, sock};
 
 #[raw_tracepoint(tracepoint = "inet_sk_error_report")]

@@ -5,7 +5,6 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use tracer_ebpf::{
     ABSENT,
     conn::{NO_REASON, REASON_CLOSED, REASON_UNNAMED, REASON_UNREAD},
-    marks,
 };
 
 use crate::programs::{

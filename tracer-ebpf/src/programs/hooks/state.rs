@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{Conn, Direction, Role, Tracked, flags, marks, process};
+use tracer_ebpf::{Conn, Direction, Role, Tracked, flags, process};
 
 use crate::programs::{conn, emit, end, link, sock, stats};
 
