@@ -72,7 +72,7 @@ pub(in crate::correlate) fn error_response(store: &Store, client: Client<'_>) ->
             .map(|(other, _)| *other)
             .collect(),
         draft: Some(Draft {
-            tie: tie(client, deciding, last_on_thread(x, deciding)),
+            tie: tie(client, deciding, answered_at_once(x, deciding)),
             ..draft(&attempts)
         }),
         ..Judged::default()
@@ -133,6 +133,16 @@ fn in_window(client: &Exchange, entry: &Pending) -> bool {
     let over = over.unwrap_or_else(|| entry.facts.end_ns());
     let start = client.times.request_start.unwrap_or(0);
     over >= start && over <= response_ns(client).saturating_add(SLACK_NS)
+}
+
+/// A proxy answers at once for what has just happened on the same thread. What happened there a while before
+/// may be another client's, and this one's own timer ran out meanwhile.
+fn answered_at_once(client: &Exchange, entry: &Pending) -> bool {
+    const AT_ONCE_NS: MonoNs = 100_000_000;
+    last_on_thread(client, entry)
+        && client
+            .thread_last_upstream
+            .is_some_and(|(_, last)| response_ns(client).saturating_sub(last) <= AT_ONCE_NS)
 }
 
 /// The unlinked entry that the thread dealt with last before it wrote the response.

@@ -61,6 +61,19 @@ fn strong_by_thread_order_without_a_link() {
 }
 
 #[test]
+fn what_was_last_on_the_thread_a_while_ago_is_weak() {
+    let told = |ms| {
+        Story::usual()
+            .up(refused(1, 1).linked(500, 1, LinkHow::LastRead))
+            .down(client(500).status(503, ms).thread_last(1, 1))
+            .tell()
+            .one()
+    };
+    assert_eq!((told(3).2, told(3).3), ("connect-refused", Strong));
+    assert_eq!((told(1500).2, told(1500).3), ("connect-refused", Weak));
+}
+
+#[test]
 fn two_failures_in_one_turn_are_only_candidates() {
     // One event loop turn read both failures and then wrote both responses.
     let told = Story::usual()
