@@ -264,6 +264,8 @@ fn path_of(case: &Value) -> &str {
 /// Is it the path of an attempt of one of these trials, or of a request that belongs to one?
 fn is_attempt(path: &str, trials: &[String]) -> bool {
     let last = path.rsplit('/').next().unwrap_or(path);
+    // What makes a connection warm can meet its close, too.
+    let last = last.strip_prefix("W-").unwrap_or(last);
     let mut rests = trials
         .iter()
         .filter_map(|name| last.strip_prefix(name.as_str()));
