@@ -139,26 +139,14 @@ pub(crate) const LINE_CUT: u64 = 0;
 /// In place of a hash for bytes that are not an HTTP/1.x request.
 pub(crate) const NOT_HTTP: u64 = u64::MAX;
 
-/// Hash of method and target of the kept request, which begins with a method, or [`LINE_CUT`].
-#[inline(always)]
-pub(crate) fn target_of(conn: &mut Tracked, len: u32) -> u64 {
-    if len < 4 {
-        return LINE_CUT;
-    }
-    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
-}
-
-/// The same of one that need not begin with a method, or [`NOT_HTTP`].
+/// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
-    let Some(conn) = conn::get(sk) else { return 0 };
-    let region = region(&raw mut conn.heads, Part::Request as u32);
-    // SAFETY: the region holds HEAD_MAX bytes.
-    if len >= 4 && !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
-        return NOT_HTTP;
+    match conn::get(sk) {
+        Some(conn) => target_hash(region(&raw mut conn.heads, Part::Request as u32), len),
+        None => 0,
     }
-    target_of(conn, len)
 }
 
 /// Longest interim head behind which a final one is looked for.
@@ -462,6 +450,13 @@ fn is_method(first: u32) -> bool {
 fn target_hash(region: *const u8, len: u32) -> u64 {
     const WORD: u32 = size_of::<u64>() as u32;
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    if len < 4 {
+        return LINE_CUT;
+    }
+    // SAFETY: within the region (HEAD_MAX bytes).
+    if !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
+        return NOT_HTTP;
+    }
     let mut hash: u64 = 0;
     let mut in_target = false;
     let mut at = 0u32;
