@@ -44,7 +44,7 @@ pub(super) struct Programs {
     /// One each of `attached`. A program for the return of a function is loaded anew for each function,
     /// so its links are kept apart from it.
     links: Vec<Box<dyn Any + Send + Sync>>,
-    /// Parsed when it is first needed.
+    /// The kernel's types, parsed when they are first needed: some 20 MB.
     btf: Option<Btf>,
 }
 
@@ -116,6 +116,24 @@ impl Programs {
             }
             _ => return Err(ProgramError::UnexpectedProgramType),
         })
+    }
+
+    /// The program of that name that walks the kernel's TCP sockets, loaded.
+    pub(super) fn iterator<'a>(
+        &mut self,
+        ebpf: &'a mut Ebpf,
+        name: &str,
+    ) -> Result<&'a mut Iter, ProgramError> {
+        let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+        if program.fd().is_err() {
+            load(program, ITERATED, &mut self.btf)?;
+        }
+        program.try_into()
+    }
+
+    /// Lets go of the kernel's types. Whoever needs them again parses them again.
+    pub(super) fn forget_types(&mut self) {
+        self.btf = None;
     }
 
     /// Calls that the kernel left out because the program was at work on that processor already: a thread

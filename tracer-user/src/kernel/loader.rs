@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{Iter, ProgramError};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
@@ -20,7 +20,7 @@ use tracer_ebpf::{
     loss,
 };
 
-use super::attach::{Attached, ITERATED, Loaded, Programs};
+use super::attach::{Attached, Loaded, Programs};
 use super::features::sites::Sites;
 use super::hooks::HOOKS;
 use super::offsets::{Layout, OffsetsError, offsets};
@@ -253,7 +253,7 @@ impl Tracer {
     /// where the kernel does not keep its figures, and loads the iterator.
     pub fn loaded(&mut self) -> Result<Vec<Loaded>, LoadError> {
         if self.sites.has_types() {
-            self.load_iterator()?;
+            self.iterator()?;
         }
         self.programs.loaded(&mut self.ebpf)
     }
@@ -352,15 +352,11 @@ impl Tracer {
             // A full table is no reason to fail: what is not adopted now is adopted at first use.
             let _ = self.adopt_inodes.insert(inode, pid, 0);
         }
-        let program_error = |error| LoadError::Program {
-            name: ITERATOR,
-            error,
-        };
         if !self.sites.has_types() {
             return Ok(());
         }
-        let program = self.load_iterator()?;
-        for namespace in namespaces {
+        let program = self.iterator()?;
+        let walked = namespaces.iter().try_for_each(|namespace| {
             // The iterator walks the namespace of the thread that opens it.
             std::thread::scope(|scope| {
                 scope
@@ -368,27 +364,15 @@ impl Tracer {
                     .join()
                     .unwrap_or(Ok(()))
             })
-            .map_err(program_error)?;
-        }
-        Ok(())
+        });
+        // All that needs them is loaded.
+        self.programs.forget_types();
+        walked.map_err(of_iterator)
     }
 
-    fn load_iterator(&mut self) -> Result<&mut Iter, LoadError> {
-        let program_error = |error| LoadError::Program {
-            name: ITERATOR,
-            error,
-        };
-        let program: &mut Iter = self
-            .ebpf
-            .program_mut(ITERATOR)
-            .ok_or(LoadError::Missing(ITERATOR))?
-            .try_into()
-            .map_err(program_error)?;
-        if program.fd().is_err() {
-            let btf = Btf::from_sys_fs().map_err(|error| program_error(error.into()))?;
-            program.load(ITERATED, &btf).map_err(program_error)?;
-        }
-        Ok(program)
+    fn iterator(&mut self) -> Result<&mut Iter, LoadError> {
+        let program = self.programs.iterator(&mut self.ebpf, ITERATOR);
+        program.map_err(of_iterator)
     }
 
     /// May this thread still look into the maps? Older kernels ask for a right at every call, newer ones
@@ -479,6 +463,13 @@ fn set_bit(ports: &mut Array<MapData, u64>, port: u16) -> Result<(), MapError> {
     let (word, bit) = (u32::from(port >> 6), port & 63);
     let bits = ports.get(&word, 0)?;
     ports.set(word, bits | 1 << bit, 0)
+}
+
+fn of_iterator(error: ProgramError) -> LoadError {
+    LoadError::Program {
+        name: ITERATOR,
+        error,
+    }
 }
 
 fn walk(program: &mut Iter, namespace: &File) -> Result<(), ProgramError> {
