@@ -582,6 +582,7 @@ mod tests {
         for (path, expected) in [
             ("/ok/E15-nginx-crossing-1", true),
             ("/ok/E15-nginx-crossing-1-54", true),
+            ("/ok/W-E15-nginx-crossing-1-54", true),
             ("/ok/E15-nginx-crossing-1-again2-3", true),
             ("/ok/E15-nginx-crossing-10", false),
             ("/ok/E15-haproxy-crossing-1", false),
