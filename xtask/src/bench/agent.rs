@@ -144,7 +144,7 @@ fn round(options: Options, site: &Site, agent: &Agent, stop: &AtomicBool) -> Res
     );
     Ok(Some(Round {
         requests_per_second: done.per_second,
-        user_cpu_ratio: after.cpu_ratio_since(&before, took),
+        user_cpu_ratio: after.cpu_ratio_since(&before, took)?,
         rss_bytes: after.rss_bytes.max(before.rss_bytes),
     }))
 }

@@ -17,9 +17,12 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Time on a processor since `before` by the time `took` that went by, 1.0 being one core.
-    pub(super) fn cpu_ratio_since(&self, before: &Self, took: Duration) -> f64 {
-        self.cpu.saturating_sub(before.cpu).as_secs_f64() / took.as_secs_f64()
+    /// Time on a processor since `before` by the time `took` that went by, 1.0 being one core. Errors: it
+    /// went backwards, so the two are not of one process.
+    pub(super) fn cpu_ratio_since(&self, before: &Self, took: Duration) -> Result<f64> {
+        let cpu = self.cpu.checked_sub(before.cpu);
+        let cpu = cpu.context("a process's processor time went backwards")?;
+        Ok(cpu.as_secs_f64() / took.as_secs_f64())
     }
 }
 

@@ -231,13 +231,12 @@ impl AttemptBuilder {
     }
 
     /// The same, and so many segments found it full.
-    pub(crate) fn overflows(self, overflows: u64) -> Self {
-        let mut full = self.queue_full(5);
-        full.0.listen_queue = full
-            .0
-            .listen_queue
-            .map(|queue| ListenQueue { overflows, ..queue });
-        full
+    pub(crate) fn overflows(mut self, overflows: u64) -> Self {
+        self = self.queue_full(5);
+        if let Some(queue) = &mut self.0.listen_queue {
+            queue.overflows = overflows;
+        }
+        self
     }
 
     /// Anything else.

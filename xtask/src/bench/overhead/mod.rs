@@ -189,7 +189,7 @@ fn measure(
             let (began, before) = (Instant::now(), look()?);
             let with = load()?;
             if let (Some(before), Some(after)) = (before, look()?) {
-                measured.note(began, before, after);
+                measured.note(began, before, after)?;
             }
             drop(work);
             let without = match without {
@@ -280,10 +280,11 @@ fn total(programs: &BTreeMap<String, Program>) -> Option<f64> {
 }
 
 impl Measured {
-    fn note(&mut self, began: Instant, before: Usage, after: Usage) {
-        let ratio = after.cpu_ratio_since(&before, began.elapsed());
+    fn note(&mut self, began: Instant, before: Usage, after: Usage) -> Result<()> {
+        let ratio = after.cpu_ratio_since(&before, began.elapsed())?;
         self.cpu.push(ratio);
         self.rss_bytes = self.rss_bytes.max(after.rss_bytes);
+        Ok(())
     }
 
     fn row(
@@ -312,7 +313,9 @@ impl Measured {
 
 /// Opens connections that do nothing.
 fn open(site: &Site, count: usize) -> Result<Vec<TcpStream>> {
-    raise_descriptors(count + 1000);
+    if count > 0 {
+        raise_descriptors(count + 1000);
+    }
     let connect = |n| {
         TcpStream::connect(site.addr())
             .with_context(|| format!("connection {n} of {count} was refused"))

@@ -50,7 +50,7 @@ pub(super) fn run(time: Duration, why502: &Path) -> Result<Burst> {
         failures: done.requests,
         failures_per_second: done.per_second,
         seconds: cost.took.as_secs_f64(),
-        user_cpu_ratio: cost.cpu_ratio(),
+        user_cpu_ratio: cost.cpu_ratio,
         peak_rss_bytes: cost.after.peak_rss_bytes,
         delay_ms_median: median(delays.iter().copied()),
         delay_ms_most: delays.iter().copied().fold(0.0, f64::max),

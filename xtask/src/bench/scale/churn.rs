@@ -36,7 +36,7 @@ pub(super) fn run(time: Duration, why502: &Path) -> Result<Churn> {
     let (cost, ended) = watched.end()?;
     Ok(Churn {
         connections_per_second: done.per_second,
-        user_cpu_ratio: cost.cpu_ratio(),
+        user_cpu_ratio: cost.cpu_ratio,
         rss_bytes: cost.after.rss_bytes,
         counted: Counted::of(&ended)?,
     })

@@ -59,7 +59,7 @@ pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Opti
         opened_per_second: count as f64 / cost.took.as_secs_f64(),
         rss_bytes_before: cost.before.rss_bytes,
         rss_bytes: cost.after.rss_bytes,
-        user_cpu_ratio: cost.cpu_ratio(),
+        user_cpu_ratio: cost.cpu_ratio,
         counted: Counted::of(&ended)?,
     }))
 }

@@ -91,6 +91,7 @@ struct Watched {
 /// What its process took meanwhile.
 struct Cost {
     took: Duration,
+    cpu_ratio: f64,
     before: Usage,
     after: Usage,
 }
@@ -107,20 +108,17 @@ impl Watched {
 
     /// Ends it. Errors: it failed.
     fn end(self) -> Result<(Cost, Ended)> {
+        let took = self.began.elapsed();
+        let after = usage::of(self.capture.pid())?;
         let cost = Cost {
-            took: self.began.elapsed(),
+            took,
+            cpu_ratio: after.cpu_ratio_since(&self.before, took)?,
             before: self.before,
-            after: usage::of(self.capture.pid())?,
+            after,
         };
         let ended = self.capture.stop()?;
         ensure!(ended.code == 0, "why502 failed: {}", ended.stderr);
         Ok((cost, ended))
-    }
-}
-
-impl Cost {
-    fn cpu_ratio(&self) -> f64 {
-        self.after.cpu_ratio_since(&self.before, self.took)
     }
 }
 
