@@ -23,6 +23,10 @@ pub mod marks {
     pub const ENDED: u8 = 2;
     /// Of a client's connection: a backend's that is tied to its request may be [`ENDED`].
     pub const LINK_ENDED: u8 = 4;
+    /// How the current response is framed has been looked at, because it is long.
+    pub const FRAMING_SEEN: u8 = 8;
+    /// With it: the response has a Content-Length, and `response_ends_at` holds.
+    pub const LENGTH_KNOWN: u8 = 16;
 }
 
 /// What [`ConnState`] carries to user space, and what nobody else needs.
@@ -108,6 +112,8 @@ pub struct Conn {
     pub recv_errno: i32,
     pub tail: [u8; TAIL_MAX],
     pub sent_last: [u8; 8],
+    /// With [`marks::LENGTH_KNOWN`]: bytes of the current response once it is whole, its head included.
+    pub response_ends_at: u64,
 }
 
 const _: () = assert!(size_of::<Conn>().is_multiple_of(8));

@@ -8,6 +8,7 @@ use tracer_ebpf::{Cause, Conn, Direction, Tracked, flags, loss, marks};
 use super::{
     conn, emit, end,
     first::First,
+    framing,
     globals::{sample_every, snaplen, status_watched},
     head::{self, Part},
     link,
@@ -28,6 +29,9 @@ const PER_EXCHANGE: u32 = flags::WATCH
     | flags::LINK_CLIENT_LEFT
     | flags::LINK_ANSWERED
     | flags::RESPONSE_GAP;
+
+/// Marks that belong to one response and go with it.
+const PER_RESPONSE: u8 = marks::FRAMING_SEEN | marks::LENGTH_KNOWN;
 
 /// Requests whose target will never be known.
 const UNKNOWN_TARGET: u32 = flags::OPAQUE | flags::REQUEST_UNREAD;
@@ -52,6 +56,9 @@ const TLS_ALERT: u8 = 0x15;
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_APPLICATION_DATA: u8 = 0x17;
 
+/// Of a response this long it pays to look how it is framed: that takes as long as a few calls.
+const LONG_RESPONSE: u64 = 8 * 1024;
+
 /// Stands for a method that is not known yet.
 const GET: u32 = u32::from_ne_bytes(*b"GET ");
 
@@ -65,6 +72,9 @@ pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
         return;
     }
     let turn = conn.direction != SENT;
+    if !turn && body_goes_on(conn, bytes) {
+        return;
+    }
     let current = Current::look();
     if bytes < TLS_GOODBYE_MAX && conn.flags & flags::TLS != 0 && is_goodbye(&current, bytes) {
         goodbye(sk, conn, &current, bytes);
@@ -101,6 +111,9 @@ pub(crate) fn received(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
         return;
     }
     let turn = conn.direction != RECEIVED;
+    if !turn && body_goes_on(conn, bytes) {
+        return;
+    }
     let current = Current::look();
     if !conn::is_upstream(conn) {
         if turn {
@@ -124,6 +137,19 @@ pub(crate) fn received(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
 fn enters(conn: &mut Tracked, pid_tgid: u64) -> bool {
     conn::used_by(conn, pid_tgid);
     conn.flags & flags::TUNNEL == 0
+}
+
+/// Counts what a call moved of a response of which it is known where it ends: before that no other message
+/// begins, and its last bytes tell nothing. False if the caller's buffer has to be looked at.
+#[inline(always)]
+fn body_goes_on(conn: &mut Tracked, bytes: u64) -> bool {
+    if conn.marks & marks::LENGTH_KNOWN == 0 || conn.response_bytes >= conn.response_ends_at {
+        return false;
+    }
+    conn.response_bytes += bytes;
+    // SAFETY: no arguments.
+    conn.response_last_ns = unsafe { bpf_ktime_get_ns() };
+    true
 }
 
 /// Another response without a request read in between: the client had sent several at once. The
@@ -304,7 +330,7 @@ extern "C" fn begin_refused(sk: u64, now: u64) -> u32 {
     let errno = conn.send_errno;
     begin::<true>(sk, conn, now);
     conn.send_errno = errno;
-    conn.marks |= marks::EXCHANGE | marks::ENDED;
+    conn.marks |= marks::EXCHANGE;
     conn.direction = SENT;
     conn.request_start_seq = sock::write_seq(sk);
     1
@@ -333,9 +359,11 @@ fn begin<const UPSTREAM: bool>(sk: u64, conn: &mut Tracked, now: u64) {
     clear(&mut conn.response_head_len);
     clear(&mut conn.tail_len);
     clear(&mut conn.target_hash);
-    if !UPSTREAM {
-        conn.marks &= !marks::LINK_ENDED;
-    }
+    conn.marks &= if UPSTREAM {
+        !PER_RESPONSE
+    } else {
+        !(PER_RESPONSE | marks::LINK_ENDED)
+    };
     if conn.marks & marks::EXCHANGE != 0 {
         conn.marks &= !marks::EXCHANGE;
         clear(&mut conn.end_read_ns);
@@ -467,6 +495,7 @@ fn response_begins<const UPSTREAM: bool>(
     conn.response_start_ns = now;
     conn.response_last_ns = now;
     conn.response_bytes = bytes;
+    conn.marks &= !PER_RESPONSE;
     conn.tail_len = 0;
     conn.status = 0;
     conn.response_head_len = 0;
@@ -549,5 +578,10 @@ fn response_goes_on(sk: u64, conn: &mut Tracked, current: &Current, bytes: u64) 
             }
         }
     }
-    head::keep_tail(sk, current, bytes);
+    if conn.response_bytes < LONG_RESPONSE
+        || conn.marks & marks::FRAMING_SEEN != 0
+        || framing::framing_end(sk) == 0
+    {
+        head::keep_tail(sk, current, bytes);
+    }
 }

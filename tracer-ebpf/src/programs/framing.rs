@@ -1,9 +1,10 @@
-//! Was a response complete? Asked only when something ends, never on the path of healthy payload.
+//! How is a response framed, and was it complete? Asked when something ends, and once of a long response:
+//! where its end is known, the calls that move its body need no look.
 //!
-//! This is a filter: `Complete` keeps a record from being sent. User space decides again with the
+//! The answer is a filter: `Complete` keeps a record from being sent. User space decides again with the
 //! whole head.
 
-use tracer_ebpf::{Conn, HEAD_MAX, Heads, LINES_MAX, Tracked, flags};
+use tracer_ebpf::{Conn, HEAD_MAX, Heads, LINES_MAX, Tracked, flags, marks};
 
 use super::{conn, globals::snaplen};
 
@@ -17,6 +18,9 @@ pub(crate) enum Completeness {
     Unknown = 2,
 }
 
+/// Responses that hold no head that could be read.
+const UNREADABLE: u32 = flags::OPAQUE | flags::TUNNEL | flags::RESPONSE_UNREAD;
+
 /// Digits of a Content-Length that are read.
 const DIGITS: usize = 15;
 
@@ -29,28 +33,66 @@ const DIGITS: usize = 15;
 extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
     let heads = &raw mut conn.heads;
-    // SAFETY: `heads` is a live map value; `i` stays below HEAD_MAX.
+    // SAFETY: `heads` is a live map value; `at` stays below HEAD_MAX and is a multiple of the word's size.
     unsafe {
         let base = (&raw const (*heads).response).cast::<u8>();
-        let lines = (&raw mut (*heads).lines).cast::<u16>();
-        let count = &raw mut (*heads).line_count;
-        count.write_volatile(0);
-        let mut i = 0usize;
-        while i < HEAD_MAX && (i as u32) < snaplen() {
-            if i as u32 >= len {
+        (&raw mut (*heads).line_count).write_volatile(0);
+        let mut at = 0usize;
+        while at < HEAD_MAX {
+            if at as u32 >= len {
                 break;
             }
-            if *base.add(i) == b'\n' {
-                let n = count.read_volatile();
-                if n < LINES_MAX as u32 {
-                    lines.add(n as usize).write_volatile(i as u16 + 1);
-                    count.write_volatile(n + 1);
+            let mut ends = newlines(base.add(at).cast::<u64>().read_unaligned());
+            let mut n = 0;
+            while n < LINES_PER_WORD {
+                if ends != 0 {
+                    note_line(heads, at as u32 + lowest(ends) + 1);
+                    ends &= ends - 1;
                 }
+                n += 1;
             }
-            i += 1;
+            at += size_of::<u64>();
         }
     }
     framing_lines(sk, len)
+}
+
+/// As many lines of a head may end within eight bytes: the shortest is `a:` with its line feed, and the
+/// blank one is the last.
+const LINES_PER_WORD: u32 = 4;
+
+/// The highest bit of each byte that is a line feed.
+#[inline(always)]
+fn newlines(word: u64) -> u64 {
+    const SEVEN_BITS: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let other = word ^ u64::from_ne_bytes([b'\n'; 8]);
+    !(((other & SEVEN_BITS) + SEVEN_BITS) | other | SEVEN_BITS)
+}
+
+/// Which byte has the lowest of the bits? One of each byte's highest is set. There is no instruction for it,
+/// and a table would be a map.
+#[inline(always)]
+fn lowest(bits: u64) -> u32 {
+    const PLACES: u64 = 0x0001_0203_0405_0607;
+    let bit = (bits & bits.wrapping_neg()) >> 7;
+    (bit.wrapping_mul(PLACES) >> 56) as u32
+}
+
+/// # Safety
+///
+/// `heads` is a live map value.
+#[inline(always)]
+unsafe fn note_line(heads: *mut Heads, begins: u32) {
+    // SAFETY: as the caller says; `n` is below LINES_MAX.
+    unsafe {
+        let lines = (&raw mut (*heads).lines).cast::<u16>();
+        let count = &raw mut (*heads).line_count;
+        let n = count.read_volatile();
+        if n < LINES_MAX as u32 {
+            lines.add(n as usize).write_volatile(begins as u16);
+            count.write_volatile(n + 1);
+        }
+    }
 }
 
 /// Looks at the lines that [`framing_scan`] found, up to the blank one. A global function, too.
@@ -109,14 +151,45 @@ extern "C" fn framing_lines(sk: u64, len: u32) -> u32 {
     1
 }
 
-/// The value at `at`; blanks before it are skipped.
+/// What [`framing_lines`] found; see `Heads`.
+struct Found {
+    head_end: u32,
+    length_at: u32,
+    chunked: u32,
+}
+
+/// Looks at the kept bytes of the response.
 #[inline(always)]
-fn content_length(heads: *const Heads, at: u32) -> u64 {
+fn scan(sk: u64, conn: &Tracked) -> Found {
+    framing_scan(sk, u32::from(conn.response_head_len));
+    let heads = &raw const conn.heads;
+    // SAFETY: a live map value; volatile, because that is how the fields were written.
+    unsafe {
+        Found {
+            head_end: (&raw const (*heads).head_end).read_volatile(),
+            length_at: (&raw const (*heads).length_at).read_volatile(),
+            chunked: (&raw const (*heads).chunked).read_volatile(),
+        }
+    }
+}
+
+/// In place of a Content-Length that is none.
+const NO_LENGTH: u64 = u64::MAX;
+
+/// The value of Content-Length, which is at `at`, or [`NO_LENGTH`]; blanks before it are skipped. A global
+/// function, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn framing_length(sk: u64, at: u64) -> u64 {
+    let Some(conn) = conn::get(sk) else {
+        return NO_LENGTH;
+    };
+    let heads = &raw const conn.heads;
     let mut value: u64 = 0;
     let mut k = 0usize;
     let at = at as usize;
     if at >= HEAD_MAX {
-        return 0;
+        return NO_LENGTH;
     }
     // SAFETY: `at + k` stays within the response region and the 256 bytes behind it.
     let base = unsafe { (&raw const (*heads).response).cast::<u8>().add(at) };
@@ -128,12 +201,40 @@ fn content_length(heads: *const Heads, at: u32) -> u64 {
         if digit < 10 {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             started = true;
-        } else if started || byte != b' ' {
+        } else if started || byte != b' ' && byte != b'\t' {
             break;
         }
         k += 1;
     }
-    value
+    if started { value } else { NO_LENGTH }
+}
+
+/// Looks for the Content-Length of a response whose body goes on. Returns 1 if there is one: then
+/// `response_ends_at` is set, and no more of the body is kept. A global function: see the module comment of
+/// `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn framing_end(sk: u64) -> u32 {
+    let Some(conn) = conn::get(sk) else { return 0 };
+    conn.marks |= marks::FRAMING_SEEN;
+    let bare = conn.status < 200 || conn.status == 204 || conn.status == 304;
+    if bare || conn.flags & (flags::HEAD_REQUEST | UNREADABLE) != 0 {
+        return 0;
+    }
+    let found = scan(sk, conn);
+    if found.head_end == 0 || found.length_at == 0 || found.chunked != 0 {
+        return 0;
+    }
+    let length = framing_length(sk, found.length_at.into());
+    if length == NO_LENGTH {
+        return 0;
+    }
+    conn.response_ends_at = u64::from(found.head_end) + length;
+    conn.marks |= marks::LENGTH_KNOWN;
+    // What comes behind what is kept would not follow on it.
+    conn.flags |= flags::RESPONSE_GAP;
+    conn.tail_len = 0;
+    1
 }
 
 /// Is the current response of this connection complete?
@@ -163,21 +264,13 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
     if conn.response_bytes == 0 {
         return Completeness::Incomplete;
     }
-    if conn.flags & (flags::OPAQUE | flags::TUNNEL | flags::RESPONSE_UNREAD) != 0 {
+    if conn.flags & UNREADABLE != 0 {
         return Completeness::Unknown;
     }
     let kept = u32::from(conn.response_head_len);
     let heads = &raw const conn.heads;
-    framing_scan(sk, kept);
-    // SAFETY: a live map value; volatile, because `scan` wrote the fields that way.
-    let (end, length_at, chunked) = unsafe {
-        (
-            (&raw const (*heads).head_end).read_volatile(),
-            (&raw const (*heads).length_at).read_volatile(),
-            (&raw const (*heads).chunked).read_volatile(),
-        )
-    };
-    if end == 0 {
+    let found = scan(sk, conn);
+    if found.head_end == 0 {
         // The whole response so far was kept and holds no blank line: the head was cut.
         return if u64::from(kept) == conn.response_bytes && kept < snaplen() {
             Completeness::Incomplete
@@ -185,7 +278,7 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
             Completeness::Unknown
         };
     }
-    let body = conn.response_bytes - u64::from(end);
+    let body = conn.response_bytes - u64::from(found.head_end);
     if conn.status >= 100 && conn.status < 200 {
         return if body == 0 {
             Completeness::Incomplete
@@ -199,11 +292,11 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
     if conn.flags & flags::HEAD_REQUEST != 0 || conn.status == 204 || conn.status == 304 {
         return Completeness::Complete;
     }
-    if chunked != 0 {
+    if found.chunked != 0 {
         return chunks_complete(heads, conn, kept);
     }
-    if length_at != 0 {
-        return if body >= content_length(heads, length_at) {
+    if found.length_at != 0 {
+        return if body >= framing_length(sk, found.length_at.into()) {
             Completeness::Complete
         } else {
             Completeness::Incomplete

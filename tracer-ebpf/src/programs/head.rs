@@ -233,9 +233,7 @@ extern "C" fn tail_of(sk: u64, base: u64, len: u64, alone: u32) -> u32 {
     if alone != 0 {
         conn.tail_len = 0;
     }
-    if !piece_tail(conn, base, len) {
-        conn.tail_len = 0;
-    }
+    piece_tail(conn, base, len);
     1
 }
 
@@ -251,9 +249,7 @@ extern "C" fn head_tail(sk: u64, total: u64, base: u64, count: u64) -> u32 {
     while n < CHUNKS {
         let Some(piece) = buffer.piece(n) else { break };
         if piece.len >= left {
-            if !piece_tail(conn, piece.base, left) {
-                conn.tail_len = 0;
-            }
+            piece_tail(conn, piece.base, left);
             break;
         }
         left -= piece.len;
@@ -329,18 +325,21 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     if failed != 0 { 0 } else { size }
 }
 
-/// Puts the end of a piece, of which `len` bytes moved, behind what `conn.tail` holds; false if it could not
-/// be read.
+/// Puts the end of a piece, of which `len` bytes moved, behind what `conn.tail` holds, which is nothing if it
+/// could not be read.
 #[inline(always)]
-fn piece_tail(conn: &mut Conn, base: u64, len: u64) -> bool {
+fn piece_tail(conn: &mut Conn, base: u64, len: u64) {
     const WORD: u64 = size_of::<u64>() as u64;
-    if len >= TAIL_MAX as u64 {
-        return whole_tail(conn, base + len - TAIL_MAX as u64);
+    let read = if len >= TAIL_MAX as u64 {
+        whole_tail(conn, base + len - TAIL_MAX as u64)
+    } else if len > WORD {
+        append_tail(conn, base, len - WORD) && append_tail(conn, base + len - WORD, WORD)
+    } else {
+        append_tail(conn, base, len)
+    };
+    if !read {
+        conn.tail_len = 0;
     }
-    if len > WORD {
-        return append_tail(conn, base, len - WORD) && append_tail(conn, base + len - WORD, WORD);
-    }
-    append_tail(conn, base, len)
 }
 
 /// Takes all of the tail from there.

@@ -114,6 +114,16 @@ fn common(story: &mut Story, statuses: &Statuses) {
         ),
         (
             Route::Fresh,
+            "/body-fin?length=300000&sent=200000",
+            Want::truncated("body-truncated-fin", "fin"),
+        ),
+        (
+            Route::Pooled,
+            "/body-rst?length=300000&sent=200000",
+            Want::truncated("body-truncated-rst", "reset"),
+        ),
+        (
+            Route::Fresh,
             "/chunked-fin",
             Want::truncated("body-truncated-fin", "fin"),
         ),

@@ -304,6 +304,21 @@ impl Story {
         format!("{fault}/{:04}", self.requests)
     }
 
+    /// The path of a new request for this fault, and with its query.
+    fn path_and_target(&mut self, fault: &str) -> (String, String) {
+        match fault.split_once('?') {
+            None => {
+                let path = self.path(fault);
+                (path.clone(), path)
+            }
+            Some((fault, query)) => {
+                let path = self.path(fault);
+                let target = format!("{path}?{query}");
+                (path, target)
+            }
+        }
+    }
+
     fn id(&self) -> String {
         format!("lab-{:04}", self.requests)
     }
@@ -336,14 +351,14 @@ impl Story {
         if matches!(route, Route::Pooled | Route::Shared) {
             self.stand.drain().unwrap();
         }
-        let path = self.path(fault);
+        let (path, target) = self.path_and_target(fault);
         let id = with_id.then(|| self.id());
         let request = Request {
             id: id.as_deref(),
-            ..Request::get(&path)
+            ..Request::get(&target)
         };
         let met = self.stand.ask(route, &request).unwrap();
-        self.expect(route, path.clone(), id, met, want, None);
+        self.expect(route, path, id, met, want, None);
     }
 
     /// Sends a POST that fails over a connection that has just been used, by the same client.
@@ -353,10 +368,8 @@ impl Story {
             let mut client = Client::connect(self.stand.proxy.front(route)).unwrap();
             let warm_up = self.path("/ok");
             client.send(&Request::get(&warm_up)).unwrap();
-            let (fault, query) = fault.split_once('?').unwrap_or((fault, ""));
-            let path = self.path(fault);
+            let (path, target) = self.path_and_target(fault);
             let id = with_id.then(|| self.id());
-            let target = format!("{path}?{query}");
             let request = Request {
                 id: id.as_deref(),
                 ..Request::post(&target, b"item=42")
@@ -365,7 +378,7 @@ impl Story {
                 reply: client.send(&request).unwrap(),
                 client: client.local(),
             };
-            self.expect(route, path.clone(), id, met, want, None);
+            self.expect(route, path, id, met, want, None);
         }
     }
 
@@ -501,8 +514,7 @@ impl Story {
         }
         for (method, target, status) in targets {
             for _ in 0..3 {
-                let (fault, query) = target.split_once('?').unwrap_or((target, ""));
-                let target = format!("{}?{query}", self.path(fault));
+                let (_, target) = self.path_and_target(target);
                 let body: &[u8] = if method == "POST" { &[b'a'; 5000] } else { b"" };
                 let request = Request {
                     method,
