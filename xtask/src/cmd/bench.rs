@@ -212,12 +212,8 @@ fn tool(name: &str) -> Result<Tool, String> {
 }
 
 /// A program that is at hand is taken as it is.
-fn why502(build: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
-    if let Some(named) = paths::named_why502() {
-        return Ok(named);
-    }
-    build()?;
-    Ok(paths::why502())
+fn why502(build: impl FnOnce() -> anyhow::Result<PathBuf>) -> anyhow::Result<PathBuf> {
+    paths::named_why502().map_or_else(build, Ok)
 }
 
 fn json(outcome: &impl serde::Serialize) -> serde_json::Result<String> {

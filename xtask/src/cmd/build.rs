@@ -1,6 +1,7 @@
 //! `cargo xtask build`: why502 with its kernel programs.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -21,11 +22,11 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     setup::ensure(Purpose::Build)?;
-    why502(args.release)
+    why502(args.release).map(drop)
 }
 
-/// Builds the binary on a machine that is set up.
-pub(crate) fn why502(release: bool) -> anyhow::Result<()> {
+/// Builds the binary on a machine that is set up, and says where it is.
+pub(crate) fn why502(release: bool) -> anyhow::Result<PathBuf> {
     if let Err(why) = bpf_toolchain::look().ready() {
         bail!("the kernel programs cannot be built: {why}; run `cargo xtask setup`");
     }
@@ -49,11 +50,11 @@ pub(crate) fn why502(release: bool) -> anyhow::Result<()> {
         binary.display(),
         size / 1_000_000
     ));
-    Ok(())
+    Ok(binary)
 }
 
 /// Builds the release binary without its kernel programs: everything but `capture` works.
-pub(crate) fn without_programs() -> anyhow::Result<()> {
+pub(crate) fn without_programs() -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command
         .env("WHY502_BPF", "skip")
@@ -63,7 +64,7 @@ pub(crate) fn without_programs() -> anyhow::Result<()> {
     if !status.success() {
         bail!("why502 does not build ({status})");
     }
-    Ok(())
+    Ok(paths::why502())
 }
 
 /// The cargo that runs us, at the top of the workspace, with the kernel programs on.

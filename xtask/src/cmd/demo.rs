@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: set up, build, and show a real NGINX's 502s explained.
 
 use xtask::lab::demo::{self, Format};
-use xtask::paths;
 
 use super::build;
 use super::setup::{self, Purpose};
@@ -17,6 +16,5 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     setup::ensure(Purpose::Demo)?;
-    build::why502(true)?;
-    demo::run(args.format, &paths::why502())
+    demo::run(args.format, &build::why502(true)?)
 }

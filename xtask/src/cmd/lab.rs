@@ -79,8 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(named) => named,
         None => {
             setup::ensure(Purpose::Test)?;
-            build::why502(true)?;
-            paths::why502()
+            build::why502(true)?
         }
     };
     let kinds: Vec<Kind> = args.proxy.iter().map(|proxy| proxy.kind()).collect();

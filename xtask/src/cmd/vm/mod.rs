@@ -147,10 +147,7 @@ fn programs() -> Result<Vec<(PathBuf, &'static str)>> {
     // A tracer that is at hand is taken as it is.
     let why502 = match paths::named_why502() {
         Some(named) => named,
-        None => {
-            build::why502(true)?;
-            paths::why502()
-        }
+        None => build::why502(true)?,
     };
     ensure!(
         why502.is_file(),
