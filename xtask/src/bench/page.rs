@@ -180,16 +180,19 @@ fn agent_part(result: &Value) -> String {
 }
 
 fn scale_part(result: &Value) -> String {
-    let burst = &result["burst"];
+    let (many, burst) = (&result["many"], &result["burst"]);
     format!(
         "\n## When there is much\n\n\
          Connections of clients that are open, connections to one server that carry a request each, and a backend \
          that is gone. In the last, half of the cases that are written one by one stand in the output {:.0} ms behind \
-         their end, all within {:.0} ms; the process takes {:.0} % of a core and at most {:.1} MB.\n{}",
+         their end, all within {:.0} ms; the process takes {:.0} % of a core and at most {:.1} MB. The kernel holds \
+         {:.0} MB of tables and ring buffer before the many connections, and {:.0} MB with them.\n{}",
         burst["delay_ms_median"].as_f64().unwrap_or_default(),
         burst["delay_ms_most"].as_f64().unwrap_or_default(),
         burst["user_cpu_ratio"].as_f64().unwrap_or_default() * 100.0,
         burst["peak_rss_bytes"].as_f64().unwrap_or_default() / 1e6,
+        many["kernel_bytes_before"].as_f64().unwrap_or_default() / 1e6,
+        many["kernel_bytes"].as_f64().unwrap_or_default() / 1e6,
         targets(result)
     )
 }

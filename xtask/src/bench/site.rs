@@ -16,6 +16,15 @@ use crate::lab::proxy::Kind;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What an NGINX must have room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Its processes.
+    pub(super) workers: usize,
+    /// Connections in each of them.
+    pub(super) connections: usize,
+}
+
 /// The running site; ended when dropped.
 pub(super) struct Site {
     front: Running,
@@ -30,11 +39,15 @@ impl Site {
     /// Starts both and waits until the proxy answers; responses have a body of that many bytes.
     /// Errors: a program is missing or does not start; with what it said.
     pub(super) fn start(proxy: Kind, body: usize) -> Result<Self> {
-        Self::start_for(proxy, body, 30_000)
+        let room = Room {
+            workers: 1,
+            connections: 30_000,
+        };
+        Self::start_for(proxy, body, room)
     }
 
-    /// The same, for that many connections of clients.
-    pub(super) fn start_for(proxy: Kind, body: usize, connections: usize) -> Result<Self> {
+    /// The same, with room for that many connections of clients where the proxy is NGINX.
+    pub(super) fn start_for(proxy: Kind, body: usize, room: Room) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("why502-site-").tempdir()?;
         let ports = free_ports(2)?;
         let (addr, backend) = (ports[0], ports[1]);
@@ -47,7 +60,14 @@ impl Site {
             0..100 => format!("location / {{ return 200 \"{}\"; }}", "x".repeat(body)),
             _ => files,
         };
-        let back = nginx(dir.path(), "back", backend, connections, "", &answers)?;
+        let back = nginx(
+            dir.path(),
+            "back",
+            backend,
+            Room { workers: 1, ..room },
+            "",
+            &answers,
+        )?;
         let front = match proxy {
             Kind::Nginx => {
                 let backends = format!(
@@ -56,7 +76,7 @@ impl Site {
                 );
                 let passes = "location / { proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                               proxy_pass http://backends; }";
-                nginx(dir.path(), "front", addr, connections, &backends, passes)?
+                nginx(dir.path(), "front", addr, room, &backends, passes)?
             }
             Kind::Haproxy => haproxy(dir.path(), addr, backend)?,
             Kind::Envoy => envoy(dir.path(), addr, backend)?,
@@ -107,19 +127,25 @@ fn nginx(
     dir: &Path,
     name: &str,
     addr: SocketAddr,
-    connections: usize,
+    room: Room,
     http: &str,
     server: &str,
 ) -> Result<Running> {
     let at = |end: &str| dir.join(format!("{name}.{end}"));
     let (config, error) = (at("conf"), at("error"));
+    let Room {
+        workers,
+        connections,
+    } = room;
+    // Else one of them takes nearly all.
+    let each = if workers > 1 { " reuseport" } else { "" };
     let text = format!(
-        "user root; daemon off; worker_processes 1; worker_rlimit_nofile {files}; pid {pid};\n\
+        "user root; daemon off; worker_processes {workers}; worker_rlimit_nofile {files}; pid {pid};\n\
          error_log {error};\nevents {{ worker_connections {connections}; }}\nhttp {{\n  access_log off;\n  \
          client_body_temp_path {tmp}-body; proxy_temp_path {tmp}-proxy; fastcgi_temp_path {tmp}-f;\n  \
          uwsgi_temp_path {tmp}-u; scgi_temp_path {tmp}-s;\n  \
          keepalive_requests 1000000000; keepalive_timeout 300s;\n  {http}\n  \
-         server {{ listen {addr} backlog=4096; {server} }}\n}}\n",
+         server {{ listen {addr} backlog=4096{each}; {server} }}\n}}\n",
         files = connections + 1000,
         pid = at("pid").display(),
         error = error.display(),

@@ -41,6 +41,29 @@ pub(super) fn of(pid: u32) -> Result<Usage> {
     })
 }
 
+/// Memory of the kernel for the BPF maps that a process holds open, bytes. Errors: no such process.
+///
+/// `bpf_map_show_fdinfo` in <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/syscall.c>; kernels before
+/// 6.4 tell what the maps would hold when full.
+pub(super) fn maps_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/fdinfo");
+    let mut bytes = 0;
+    for entry in fs::read_dir(&path).with_context(|| format!("cannot read {path}"))? {
+        // One that was closed in between is of no interest.
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            continue;
+        };
+        bytes += map_bytes(&text).unwrap_or(0);
+    }
+    Ok(bytes)
+}
+
+fn map_bytes(fdinfo: &str) -> Option<u64> {
+    let field = |name: &str| fdinfo.lines().find_map(|line| line.strip_prefix(name));
+    field("map_type:")?;
+    field("memlock:")?.trim().parse().ok()
+}
+
 /// `utime` and `stime`, fields 14 and 15 of proc_pid_stat(5), clock ticks.
 fn cpu(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     // The name in parentheses may itself hold parentheses and blanks.
@@ -75,6 +98,14 @@ mod tests {
             Some(12_288)
         );
         assert_eq!(kilobytes("VmRSS:\t12 MB", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn maps_and_other_files() {
+        let map = "pos:\t0\nmap_type:\t1\nkey_size:\t8\nmemlock:\t4096\n";
+        assert_eq!(map_bytes(map), Some(4096));
+        // A program.
+        assert_eq!(map_bytes("prog_type:\t17\nmemlock:\t4096\n"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use xtask::bench::scale::{self, CLIENTS_COMMAND};
 use xtask::lab::matrix::{self, BACKEND_COMMAND};
 
 /// The commands.
@@ -33,6 +34,16 @@ pub(crate) enum Command {
         /// Where it listens
         addr: SocketAddr,
     },
+    /// Clients of `bench scale` as a process of their own
+    #[command(name = CLIENTS_COMMAND, hide = true)]
+    BenchClients {
+        /// Whom they ask
+        addr: SocketAddr,
+        /// The number of the first
+        first: usize,
+        /// How many there are
+        count: usize,
+    },
     /// Set up, then make packages: .deb, .rpm, a tarball, their ingredients and checksums
     Dist(dist::Args),
     /// Measure how fast why502 is, against what a person would use otherwise
@@ -50,6 +61,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::LabBackend { addr } => matrix::backend(addr),
+        Command::BenchClients { addr, first, count } => scale::hold(addr, first, count),
         Command::Bench(args) => return bench::run(&args),
         Command::Lab(args) => return lab::run(&args),
         Command::Dist(args) => dist::run(&args),

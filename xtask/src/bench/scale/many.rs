@@ -1,22 +1,22 @@
 //! Connections of clients that are open, each of which has carried a request.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 
-use super::super::site::Site;
+use super::super::site::{Room, Site};
+use super::super::usage;
+use super::clients::Clients;
 use super::{Counted, Watched};
+use crate::lab::process::raise_descriptors;
 use crate::lab::proxy::Kind;
 
-/// Clients have this many ports for each of their addresses, from [`FIRST_PORT`] on: below those that Linux
-/// gives out by default (`net.ipv4.ip_local_port_range`).
-const OF_ONE_ADDRESS: usize = 20_000;
-const FIRST_PORT: u16 = 12_000;
+/// Connections of one process, at either end, where it may have so many descriptors.
+const OF_ONE_PROCESS: usize = 16_000;
+/// Descriptors that a process needs beside, and room for workers that the kernel gives more than their share.
+const OTHERS: usize = 2_000;
 
 /// What came out.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -29,6 +29,10 @@ pub struct Many {
     pub rss_bytes_before: u64,
     /// Resident with all of them, bytes.
     pub rss_bytes: u64,
+    /// What the kernel holds for its tables and its ring buffer before, bytes.
+    pub kernel_bytes_before: u64,
+    /// And with all of them, bytes.
+    pub kernel_bytes: u64,
     /// Time of the process on a processor by time that went by, while they were opened.
     pub user_cpu_ratio: f64,
     /// What the capture counted.
@@ -36,50 +40,41 @@ pub struct Many {
 }
 
 pub(super) fn run(count: usize, why502: &Path, stop: &AtomicBool) -> Result<Option<Many>> {
-    let site = Site::start_for(Kind::Nginx, 3, count + 1000)?;
+    let most = raise_descriptors(OF_ONE_PROCESS + OTHERS).saturating_sub(OTHERS);
+    let share = OF_ONE_PROCESS.min(most).max(1);
+    let room = Room {
+        workers: count.div_ceil(share),
+        connections: share + OTHERS / 2,
+    };
+    let site = Site::start_for(Kind::Nginx, 3, room)?;
     let pid = site.proxy_pid().to_string();
     let args = ["--pid", &pid, "--format", "ndjson"];
     let watched = Watched::start(why502, &args)?;
-    let mut open = Vec::with_capacity(count);
-    for n in 0..count {
+    let kernel_bytes_before = usage::maps_bytes(watched.pid())?;
+    let mut open: Vec<Clients> = Vec::new();
+    let mut connections = 0;
+    while connections < count {
+        let some = share.min(count - connections);
+        let mut clients = Clients::start(site.addr(), connections, some)?;
+        let opened = clients.await_open();
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let port = FIRST_PORT + u16::try_from(n % OF_ONE_ADDRESS)?;
-        let client = ask(site.addr(), n / OF_ONE_ADDRESS, port)
-            .with_context(|| format!("connection {n} of {count}"))?;
-        open.push(client);
-        if (n + 1) % 20_000 == 0 {
-            eprintln!("bench: {} of {count} connections are open", n + 1);
-        }
+        opened?;
+        open.push(clients);
+        connections += some;
+        eprintln!("bench: {connections} of {count} connections are open");
     }
+    let kernel_bytes = usage::maps_bytes(watched.pid())?;
     let (cost, ended) = watched.end()?;
     Ok(Some(Many {
-        connections: open.len(),
-        opened_per_second: count as f64 / cost.took.as_secs_f64(),
+        connections,
+        opened_per_second: connections as f64 / cost.took.as_secs_f64(),
         rss_bytes_before: cost.before.rss_bytes,
         rss_bytes: cost.after.rss_bytes,
+        kernel_bytes_before,
+        kernel_bytes,
         user_cpu_ratio: cost.cpu_ratio,
         counted: Counted::of(&ended)?,
     }))
-}
-
-/// Connects from the n-th address of this machine, asks, and stays.
-fn ask(addr: SocketAddr, from: usize, port: u16) -> Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // All of 127.0.0.0/8 is this machine.
-    let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + 1 + u32::try_from(from)?);
-    // Else the kernel looks for a port that no connection at all has.
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((source, port)).into())?;
-    socket.connect(&addr.into())?;
-    let mut client = TcpStream::from(socket);
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
-    let mut answer = [0; 1024];
-    let len = client.read(&mut answer)?;
-    ensure!(
-        answer[..len].starts_with(b"HTTP/1.1 200"),
-        "not a good response"
-    );
-    Ok(client)
 }

@@ -3,6 +3,7 @@
 
 mod burst;
 mod churn;
+mod clients;
 mod many;
 
 use std::path::Path;
@@ -15,12 +16,12 @@ use serde_json::Value;
 
 pub use self::burst::Burst;
 pub use self::churn::Churn;
+pub use self::clients::{CLIENTS_COMMAND, hold};
 pub use self::many::Many;
 use super::machine::{Machine, machine};
 use super::target::Target;
 use super::usage::{self, Usage};
 use crate::lab::capture::{Capture, Ended, Output};
-use crate::lab::process::raise_descriptors;
 
 /// Most memory that the process may have resident with all those connections, bytes.
 pub const RSS_MAX_BYTES: u64 = 40_000_000;
@@ -106,6 +107,10 @@ impl Watched {
         })
     }
 
+    fn pid(&self) -> u32 {
+        self.capture.pid()
+    }
+
     /// Ends it. Errors: it failed.
     fn end(self) -> Result<(Cost, Ended)> {
         let took = self.began.elapsed();
@@ -128,15 +133,8 @@ impl Watched {
 /// Something that is needed is missing or does not start.
 pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let told = || stop.load(Ordering::Relaxed);
-    let connections = options.connections.min(descriptors(options.connections));
-    if connections < options.connections {
-        eprintln!(
-            "bench: {} connections are wanted, and a process may have descriptors for {connections} (ulimit -Hn)",
-            options.connections
-        );
-    }
-    eprintln!("bench: {connections} connections that are open");
-    let Some(many) = many::run(connections, why502, stop)? else {
+    eprintln!("bench: connections that are open");
+    let Some(many) = many::run(options.connections, why502, stop)? else {
         return Ok(None);
     };
     eprintln!("bench: connections that come and go");
@@ -155,13 +153,6 @@ pub fn run(options: Options, why502: &Path, stop: &AtomicBool) -> Result<Option<
         burst,
         targets,
     }))
-}
-
-/// For how many connections there are descriptors, if so many are wanted; both ends of each are on this
-/// machine, in two processes.
-fn descriptors(wanted: usize) -> usize {
-    const OTHERS: usize = 2000;
-    raise_descriptors(wanted + OTHERS).saturating_sub(OTHERS)
 }
 
 /// No capture counts a failure or a loss while all is well.
@@ -220,10 +211,13 @@ impl Outcome {
         let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         let (many, churn, burst) = (&self.many, &self.churn, &self.burst);
         let mut text = format!(
-            "{} connections open: {} resident ({} before), {:.2} % of a core while they are opened at {:.0}/s\n",
+            "{} connections open: {} resident ({} before), {} in the kernel ({} before), {:.2} % of a core while they \
+             are opened at {:.0}/s\n",
             many.connections,
             megabytes(many.rss_bytes),
             megabytes(many.rss_bytes_before),
+            megabytes(many.kernel_bytes),
+            megabytes(many.kernel_bytes_before),
             many.user_cpu_ratio * 100.0,
             many.opened_per_second,
         );
