@@ -101,7 +101,8 @@ mod arch {
     pub(super) const SOCKET: u64 = 198;
     const X1: usize = 1;
     const X2: usize = 2;
-    const PSTATE: usize = 34;
+    const PSTATE: usize = 33;
+    // Behind `orig_x0`.
     const SYSCALLNO: usize = 35;
 
     /// `regs`: the thread's saved registers, as the verifier knows them.
@@ -122,9 +123,10 @@ mod arch {
     #[inline(always)]
     pub(super) fn read(regs: u64) -> Option<Saved> {
         let [arg2, arg3] = sock::read::<[u64; 2]>(regs, (X1 * 8) as u32)?;
-        let [state, number] = sock::read::<[u64; 2]>(regs, (PSTATE * 8) as u32)?;
-        (state & 0xf == 0).then_some(Saved {
-            number: number & 0xffff_ffff,
+        const LEN: usize = SYSCALLNO - PSTATE + 1;
+        let words = sock::read::<[u64; LEN]>(regs, (PSTATE * 8) as u32)?;
+        (words[0] & 0xf == 0).then_some(Saved {
+            number: words[LEN - 1] & 0xffff_ffff,
             arg2,
             arg3,
         })
