@@ -9,6 +9,7 @@ pub mod scale;
 
 mod alb;
 mod child;
+mod fdinfo;
 mod load;
 mod machine;
 mod open_loop;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::fdinfo;
+
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
@@ -41,10 +43,8 @@ pub(super) fn of(pid: u32) -> Result<Usage> {
     })
 }
 
-/// Memory of the kernel for the BPF maps that a process holds open, bytes. Errors: no such process.
-///
-/// `bpf_map_show_fdinfo` in <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/syscall.c>; kernels before
-/// 6.4 tell what the maps would hold when full.
+/// Memory of the kernel for the BPF maps that a process holds open, bytes; kernels before 6.4 tell what the maps
+/// would hold when full. Errors: no such process.
 pub(super) fn maps_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/fdinfo");
     let mut bytes = 0;
@@ -59,9 +59,8 @@ pub(super) fn maps_bytes(pid: u32) -> Result<u64> {
 }
 
 fn map_bytes(fdinfo: &str) -> Option<u64> {
-    let field = |name: &str| fdinfo.lines().find_map(|line| line.strip_prefix(name));
-    field("map_type:")?;
-    field("memlock:")?.trim().parse().ok()
+    fdinfo::number(fdinfo, "map_type:")?;
+    fdinfo::number(fdinfo, "memlock:")
 }
 
 /// `utime` and `stime`, fields 14 and 15 of proc_pid_stat(5), clock ticks.

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 
+use super::super::fdinfo;
+
 /// What one program took so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -46,13 +48,8 @@ pub(super) fn programs() -> Result<Programs> {
     Ok(found)
 }
 
-/// See `bpf_prog_show_fdinfo` in <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/syscall.c>.
-fn taken(fdinfo: &str) -> Taken {
-    let field = |name: &str| {
-        let line = fdinfo.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|value| value.trim().parse().ok())
-            .unwrap_or(0)
-    };
+fn taken(text: &str) -> Taken {
+    let field = |name| fdinfo::number(text, name).unwrap_or(0);
     Taken {
         ns: field("run_time_ns:"),
         calls: field("run_cnt:"),
