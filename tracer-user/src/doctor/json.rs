@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use tracer_ebpf::Tracked;
 
 use super::{Checkup, Weight};
 use crate::capture::options::{MAX_CONNECTIONS, RING_BYTES};
@@ -192,6 +193,7 @@ struct VerdictRow {
 struct Sizes {
     ring_bytes: u32,
     max_connections: u32,
+    connection_bytes: u32,
 }
 
 #[derive(Serialize)]
@@ -350,6 +352,7 @@ fn document(checkup: &Checkup) -> Document<'_> {
         sizes: Sizes {
             ring_bytes: RING_BYTES,
             max_connections: MAX_CONNECTIONS,
+            connection_bytes: size_of::<Tracked>() as u32,
         },
         rights: rights(checkup),
         own_cgroup: checkup.own_cgroup.as_deref(),

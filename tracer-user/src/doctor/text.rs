@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use tracer_ebpf::Tracked;
+
 use super::{Checkup, Outlook, ProxyGroup, Standing, Verdict, Weight};
 use crate::capture::options::{MAX_CONNECTIONS, RING_BYTES};
 use crate::config::{LogKind, Logging, Source, Tie};
@@ -96,8 +98,10 @@ fn kernel(checkup: &Checkup, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "Memory       ring buffer {} KiB (--ring-bytes), at most {MAX_CONNECTIONS} connections (--max-connections)",
-        RING_BYTES / 1024
+        "Memory       ring buffer {} KiB (--ring-bytes), at most {MAX_CONNECTIONS} connections (--max-connections), \
+         {:.1} KiB each while they are open",
+        RING_BYTES / 1024,
+        size_of::<Tracked>() as f64 / 1024.0
     )
 }
 
@@ -397,7 +401,7 @@ Programs     in this build
 Trial load   the kernel took an empty program
 Lockdown     none
 Cgroup       /user.slice/session-1.scope
-Memory       ring buffer 8192 KiB (--ring-bytes), at most 131072 connections (--max-connections)
+Memory       ring buffer 8192 KiB (--ring-bytes), at most 131072 connections (--max-connections), 2.8 KiB each while they are open
 
 Hooks
   found    sock_send_length
