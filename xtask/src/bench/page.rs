@@ -70,8 +70,8 @@ fn overhead_part(result: &Value) -> String {
          Each row: {} pairs of {} s with the tracer and without, in turn, {} connections of clients that ask as fast \
          as they can. \"left\" is the median of requests per second with it by those without; the spread is that of \
          the pairs. \"in kernel\" is the time of its programs for one request, all processes' calls counted, from \
-         the kernel's statistics in a run of its own: they cost time themselves, which is part of the figure \
-         (`floor` is what empty programs on the same hooks take).\n\n\
+         the kernel's statistics in as many runs of their own, of which the middle one is shown: they cost time \
+         themselves, which is part of the figure (`floor` is what empty programs on the same hooks take).\n\n\
          | load | tracer | requests/s | left | spread | in kernel | CPU of its process | its memory |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         result["rounds"], result["slice_seconds"], result["connections"],

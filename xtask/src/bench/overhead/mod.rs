@@ -226,8 +226,17 @@ fn measure(
         user_cpu_ratio: None,
         rss_bytes: None,
     }];
-    for (tool, measured) in tools.iter().zip(all) {
-        let programs = programs(*tool, why502, &targets, &load)?;
+    let mut taken: Vec<Vec<BTreeMap<String, Program>>> = vec![Vec::new(); tools.len()];
+    for _ in 0..options.rounds {
+        for (tool, taken) in tools.iter().zip(&mut taken) {
+            taken.push(programs(*tool, why502, &targets, &load)?);
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+    }
+    for ((tool, measured), taken) in tools.iter().zip(all).zip(taken) {
+        let programs = middle(taken);
         eprintln!(
             "bench: {}: {:<18} {} of its programs for a request",
             scenario.name,
@@ -270,6 +279,14 @@ fn programs(
         ns_per_call: taken.ns as f64 / taken.calls as f64,
     };
     Ok(called.map(|(name, taken)| (name, of_one(taken))).collect())
+}
+
+/// The run in the middle, by the time of all programs.
+fn middle(mut runs: Vec<BTreeMap<String, Program>>) -> BTreeMap<String, Program> {
+    let time = |run: &BTreeMap<String, Program>| total(run).unwrap_or(0.0);
+    runs.sort_by(|a, b| time(a).total_cmp(&time(b)));
+    let at = runs.len() / 2;
+    runs.into_iter().nth(at).unwrap_or_default()
 }
 
 fn total(programs: &BTreeMap<String, Program>) -> Option<f64> {
@@ -431,6 +448,22 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_run_in_the_middle() {
+        let run = |ns_per_call| {
+            let program = Program {
+                calls_per_request: 2.0,
+                ns_per_call,
+            };
+            BTreeMap::from([("a".to_owned(), program)])
+        };
+        let found = middle(vec![run(9.0), run(1.0), run(4.0)]);
+        assert_eq!(total(&found), Some(8.0));
+        assert_eq!(total(&middle(Vec::new())), None);
+        // A tracer without programs.
+        assert_eq!(total(&middle(vec![BTreeMap::new(); 3])), None);
+    }
 
     #[test]
     fn what_must_hold() {
