@@ -102,7 +102,7 @@ impl Ready {
         tracer.attach()?;
         notes.extend(
             tracer
-                .missing_hooks()
+                .refused_hooks()
                 .iter()
                 .map(|hook| format!("the kernel refused the hook {hook}")),
         );

@@ -101,15 +101,20 @@ impl Checkup {
 /// capture, for a moment.
 pub fn examine(source: &TypeSource, load: bool) -> Result<Checkup, ScanError> {
     let proc = Path::new("/proc");
-    let preflight = Preflight::look(source);
+    let mut preflight = Preflight::look(source);
     let found = discover::scan(&Selection::default(), proc)?;
+    let weight = load.then(|| weight::weigh(&preflight, source));
+    if let Some(Ok(weight)) = &weight {
+        let features = &mut preflight.features;
+        features.tried(&weight.attached, &weight.refused);
+    }
     Ok(Checkup {
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()
             .into_owned(),
         trial: trial::load(&preflight.rights),
-        weight: load.then(|| weight::weigh(&preflight, source)),
+        weight,
         proxies: proxies::group(&found, proc),
         own_netns: discover::netns(proc, std::process::id()),
         own_cgroup: discover::cgroup(proc, std::process::id()),

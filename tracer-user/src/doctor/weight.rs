@@ -67,7 +67,7 @@ fn load(source: &TypeSource) -> Result<Weight, LoadError> {
     maps.sort();
     Ok(Weight {
         attached: tracer.attached().to_vec(),
-        refused: tracer.missing_hooks().to_vec(),
+        refused: tracer.refused_hooks().to_vec(),
         programs,
         maps,
         took,

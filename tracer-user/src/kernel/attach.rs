@@ -70,6 +70,12 @@ impl Programs {
                 }
                 Err(_) if site.optional => {}
                 Err(error) => {
+                    // Nobody asks for it again if its place is the reason.
+                    if let Some(program) = ebpf.program_mut(site.program)
+                        && matches!(site.kind, Kind::FEntry | Kind::FExit)
+                    {
+                        let _ = unload(program);
+                    }
                     self.links.truncate(before);
                     self.attached.truncate(before);
                     return Err(LoadError::Program {
@@ -163,6 +169,9 @@ impl Programs {
         for (name, program) in ebpf.programs_mut() {
             let Ok(info) = program.info() else { continue };
             let sites = places.get(name).map(Vec::as_slice).unwrap_or_default();
+            if sites.is_empty() && !matches!(program, Program::Iter(_)) {
+                continue;
+            }
             let mut verified_insns = info.verified_instruction_count();
             if verified_insns.is_none() {
                 let target = sites.last().map_or(ITERATED, |site| site.target);

@@ -9,7 +9,8 @@ use std::io;
 
 use self::btf::{BtfError, TypeKind};
 use self::sites::Sites;
-use super::hooks::{HOOKS, Hook, describe};
+use super::attach::Attached;
+use super::hooks::{HOOKS, Hook, Site, describe};
 use super::offsets::{Layout, Registers};
 use super::problem::Problem;
 use super::types::{BTF_PATH, TypeSource};
@@ -135,6 +136,24 @@ impl Features {
         })
     }
 
+    /// Trying tells more than looking: these are attached, and those hooks the kernel refused.
+    pub fn tried(&mut self, attached: &[Attached], refused: &[&str]) {
+        for (hook, found) in &mut self.hooks {
+            let sites: Vec<&'static Site> = attached
+                .iter()
+                .filter(|one| one.hook.name == hook.name)
+                .map(|one| one.site)
+                .collect();
+            let is_taken = |way: &&'static [Site]| way.iter().any(|site| sites.contains(&site));
+            if let Some(way) = hook.ways.iter().position(is_taken) {
+                let places = describe(sites);
+                *found = Found::By { way, places };
+            } else if refused.contains(&hook.name) {
+                *found = Found::Nowhere;
+            }
+        }
+    }
+
     /// Is the hook there, or something in its place? `None` when it cannot be told.
     pub fn has(&self, name: &str) -> Option<bool> {
         self.hooks
@@ -247,6 +266,28 @@ mod tests {
             ("sk_rst_reason", &[("SK_RST_REASON_NO_SOCKET", 1)]),
         );
         Features::of_btf(&bytes, true).unwrap()
+    }
+
+    #[test]
+    fn what_was_tried_counts() {
+        let mut features = features(&[], FUNCTIONS);
+        let hook = &HOOKS[0];
+        let attached: Vec<Attached> = hook.ways[2]
+            .iter()
+            .map(|site| Attached { hook, site })
+            .collect();
+        features.tried(&attached, &["mark_victim"]);
+        let found = |name: &str| {
+            let mut hooks = features.hooks.iter();
+            hooks.find(|(hook, _)| hook.name == name).unwrap().1.clone()
+        };
+        let places = "kprobe inet_sendmsg, inet6_sendmsg, inet_sendpage".to_owned();
+        assert_eq!(found(hook.name), Found::By { way: 2, places });
+        assert_eq!(found("mark_victim"), Found::Nowhere);
+        assert!(matches!(
+            found("tcp_destroy_sock"),
+            Found::By { way: 0, .. }
+        ));
     }
 
     #[test]

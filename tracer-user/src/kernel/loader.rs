@@ -154,7 +154,7 @@ pub struct Tracer {
     losses: PerCpuArray<MapData, u64>,
     ring: Option<RingBuf<MapData>>,
     /// Hooks that this kernel does not have.
-    missing: Vec<&'static str>,
+    refused: Vec<&'static str>,
 }
 
 impl Tracer {
@@ -210,7 +210,7 @@ impl Tracer {
             conns: take(&mut ebpf, "CONNS")?,
             losses: take(&mut ebpf, "LOSSES")?,
             ring: Some(take(&mut ebpf, "RECORDS")?),
-            missing: Vec::new(),
+            refused: Vec::new(),
             sites,
             programs: Programs::default(),
             ebpf,
@@ -237,8 +237,10 @@ impl Tracer {
                 // A program that is refused as such is a fault of ours, a place that is not one of the
                 // kernel's.
                 Some(error) if hook.required || !is_of_the_place(&error) => return Err(error),
+                Some(_) => self.refused.push(hook.name),
                 None if hook.required => return Err(LoadError::NoHook(hook.name)),
-                _ => self.missing.push(hook.name),
+                // Looking tells, too: `Features::problems`.
+                None => {}
             }
         }
         Ok(())
@@ -258,9 +260,9 @@ impl Tracer {
         self.programs.loaded(&mut self.ebpf)
     }
 
-    /// Optional hooks that this kernel does not have.
-    pub fn missing_hooks(&self) -> &[&'static str] {
-        &self.missing
+    /// Optional hooks that this kernel has, and did not let us attach to.
+    pub fn refused_hooks(&self) -> &[&'static str] {
+        &self.refused
     }
 
     /// Traces a process from now on, as a proxy or as a backend.
