@@ -681,14 +681,15 @@ impl Story {
             }
         }
         // Where programs can be preempted (seen on 7.2), the kernel leaves calls of a hook out while one is. The
-        // capture counts them, and each may make a case of ours wrong or missing, and so the sums.
-        // The other capture writes one document, no lines.
+        // captures count them, and each may make a case of ours wrong or missing, and so the sums.
         let lost = plain.of_type("loss");
-        let skipped: u64 = lost
+        let of_plain: u64 = lost
             .iter()
             .filter(|(_, loss)| loss["name"] == "hook_skipped")
             .filter_map(|(_, loss)| loss["count"].as_u64())
             .sum();
+        let of_wide = document["losses"]["hook_skipped"].as_u64();
+        let skipped = of_plain + of_wide.unwrap_or_default();
         if skipped > 0 {
             eprintln!("{name}: the kernel left out {skipped} calls of hooks, so {problems:#?}");
         }
