@@ -7,9 +7,15 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_probe_read_user, bpf_tail_call},
+};
 
-use super::{globals::snaplen, user::Current};
+use super::{
+    globals::{never, snaplen},
+    user::Current,
+};
 
 /// Most responses of a proxy's backend are longer and their heads are not; more does not fit on the stack
 /// with what is called from here (512 bytes in all, before 6.13).
@@ -21,6 +27,18 @@ pub(crate) struct First {
     words: [u64; WORDS],
     /// Valid bytes; the others are zero.
     pub(crate) len: u32,
+}
+
+/// Has the program's stack on that of the thread. From 6.13 on a larger one lies elsewhere, where the check
+/// takes as long as the copy; that is never done to a program with a tail call in it
+/// (<https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/verifier.c>, `check_max_stack_depth`). This
+/// one is gone before the program runs.
+#[inline(always)]
+pub(crate) fn on_thread_stack(ctx: &impl EbpfContext) {
+    if never() {
+        // SAFETY: not reached.
+        unsafe { bpf_tail_call(ctx.as_ptr(), core::ptr::null_mut(), 0) };
+    }
 }
 
 /// For each word; a loop would become a call of `memset` or `memcpy`, which go byte by byte, or an access

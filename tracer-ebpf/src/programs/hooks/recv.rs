@@ -14,7 +14,7 @@ use aya_ebpf::{
 use tracer_ebpf::{Tracked, marks};
 
 use super::call;
-use crate::programs::{conn, dns, emit, exchange, link, sock};
+use crate::programs::{conn, dns, emit, exchange, first, link, sock};
 
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = 4;
@@ -24,6 +24,7 @@ const ERESTARTSYS: i32 = 512;
 
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+    first::on_thread_stack(&ctx);
     received(ctx.arg(1), || ctx.arg(2), || ctx.arg(0))
 }
 

@@ -14,13 +14,14 @@ use aya_ebpf::{
 use tracer_ebpf::{Direction, flags, marks};
 
 use super::call;
-use crate::programs::{conn, dns, emit, exchange, link, sock};
+use crate::programs::{conn, dns, emit, exchange, first, link, sock};
 
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
 
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+    first::on_thread_stack(&ctx);
     sent(ctx.arg(1), || ctx.arg(0))
 }
 
