@@ -69,11 +69,15 @@ fn overhead_part(result: &Value) -> String {
         "\n## What it costs the proxy\n\n\
          Each row: {} pairs of {} s with the tracer and without, in turn, {} connections of clients that ask as fast \
          as they can. \"left\" is the median of requests per second with it by those without; the spread is that of \
-         the pairs. \"in kernel\" is the time of its programs for one request, all processes' calls counted, from \
+         the pairs. \"CPU\" is the time that the proxy's and the backend's process and the tracer's spend on \
+         processors for one request, as the scheduler counts it; \"added\" is how much more that is with the tracer \
+         than without, in the median pair: what a tracer costs in all, its programs and what leads to them, and \
+         steadier than the rate of three processes that share two cores. \"in kernel\" is the time of its programs for one request, all processes' calls counted, from \
          the kernel's statistics in as many runs of their own, of which the middle one is shown: they cost time \
          themselves, which is part of the figure (`floor` is what empty programs on the same hooks take).\n\n\
-         | load | tracer | requests/s | left | spread | in kernel | CPU of its process | its memory |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | load | tracer | requests/s | left | spread | CPU | added | spread | in kernel | CPU of its process | its \
+         memory |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         result["rounds"], result["slice_seconds"], result["connections"],
     );
     let percent = |value: &Value| {
@@ -86,17 +90,28 @@ fn overhead_part(result: &Value) -> String {
             [least, most] => format!("{} to {}", percent(least), percent(most)),
             _ => String::new(),
         };
+        let us = |value: &Value| {
+            value
+                .as_f64()
+                .map_or(String::new(), |ns| format!("{:.1} us", ns / 1e3))
+        };
+        let added = match array(&row["cpu_ns_added_spread"]) {
+            [least, most] => format!("{} to {}", us(least), us(most)),
+            _ => String::new(),
+        };
         let number = |name: &str, by: f64, unit: &str| {
             row[name]
                 .as_f64()
                 .map_or(String::new(), |value| format!("{:.0}{unit}", value / by))
         };
         part += &format!(
-            "| {} | {} | {} | {} | {spread} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {spread} | {} | {} | {added} | {} | {} | {} |\n",
             text(&row["scenario"]),
             text(&row["tool"]),
             number("rps_median", 1.0, ""),
             percent(&row["rps_ratio_median"]),
+            us(&row["cpu_ns_per_request"]),
+            us(&row["cpu_ns_added_median"]),
             number("kernel_ns_per_request", 1.0, " ns"),
             percent(&row["user_cpu_ratio"]),
             number("rss_bytes", 1e6, " MB"),
@@ -230,6 +245,7 @@ mod tests {
         let row = json!({
             "scenario": "nginx-small", "tool": "why502", "rps_median": 900.4, "rps_ratio_median": 0.991,
             "rps_ratio_spread": [0.98, 1.0], "kernel_ns_per_request": 1500.0,
+            "cpu_ns_per_request": 21000.0, "cpu_ns_added_median": 2040.0, "cpu_ns_added_spread": [-100.0, 2500.0],
             "kernel_programs": {"sock_send_lengt": {"calls_per_request": 4.0, "ns_per_call": 200.0}},
             "latency": {
                 "with": {"per_second": 450.0, "p50_us": 80.0, "p99_us": 200.0},
@@ -246,7 +262,8 @@ mod tests {
             .unwrap();
         let page = results.page();
         for part in [
-            "| nginx-small | why502 | 900 | 99.1 % | 98.0 % to 100.0 % | 1500 ns |",
+            "| nginx-small | why502 | 900 | 99.1 % | 98.0 % to 100.0 % | 21.0 us | 2.0 us | -0.1 us to 2.5 us \
+             | 1500 ns |",
             "| nginx-small | why502 | 450 | 80 | 79 | 200 | 180 to 210 |",
             "| nginx-small | `sock_send_lengt` | 4.00 | 200 ns |",
             "- held: a\n- **missed**: b\n",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use super::usage;
 use crate::lab::net::free_ports;
 use crate::lab::process::{Running, bound, children, find_program, wait_for};
 use crate::lab::proxy::Kind;
@@ -114,6 +115,17 @@ impl Site {
     /// From now on nobody is where the proxy asks.
     pub(super) fn end_backend(&mut self) {
         self.back = None;
+    }
+
+    /// Time that the processes which serve, the proxy's and the backend's, have spent on processors so far.
+    pub(super) fn on_processor(&self) -> Result<Duration> {
+        let back = self.back.as_ref().map(Running::pid);
+        let back = back.map(|pid| children(pid).first().copied().unwrap_or(pid));
+        [Some(self.worker_pid()), back]
+            .into_iter()
+            .flatten()
+            .map(usage::on_processor)
+            .sum()
     }
 
     /// The process of the proxy that serves: a child, if there is one.

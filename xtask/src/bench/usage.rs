@@ -43,6 +43,28 @@ pub(super) fn of(pid: u32) -> Result<Usage> {
     })
 }
 
+/// Time that a process has spent on a processor so far, all its threads, to the nanosecond: what the scheduler
+/// counts, interrupts that came meanwhile included
+/// (<https://docs.kernel.org/scheduler/sched-stats.html>). A thread that ended is not in it. Errors: no such
+/// process, or a kernel without such counts.
+pub(super) fn on_processor(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/task");
+    let mut sum = Duration::ZERO;
+    for entry in fs::read_dir(&path).with_context(|| format!("cannot read {path}"))? {
+        let path = entry?.path().join("schedstat");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let unknown = || format!("{} has an unknown form", path.display());
+        sum += scheduled(&text).with_context(unknown)?;
+    }
+    Ok(sum)
+}
+
+fn scheduled(schedstat: &str) -> Option<Duration> {
+    let ns = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
+}
+
 /// Memory of the kernel for the BPF maps that a process holds open, bytes; kernels before 6.4 tell what the maps
 /// would hold when full. Errors: no such process.
 pub(super) fn maps_bytes(pid: u32) -> Result<u64> {
@@ -97,6 +119,21 @@ mod tests {
             Some(12_288)
         );
         assert_eq!(kilobytes("VmRSS:\t12 MB", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn what_the_scheduler_counts() {
+        assert_eq!(
+            scheduled("181495008 9565256 343\n"),
+            Some(Duration::from_nanos(181_495_008))
+        );
+        assert_eq!(scheduled(""), None);
+        let before = on_processor(std::process::id()).unwrap();
+        let mut n = 0u64;
+        while on_processor(std::process::id()).unwrap() == before {
+            n = std::hint::black_box(n + 1);
+        }
+        assert!(on_processor(u32::MAX).is_err());
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub struct Row {
     /// The smallest and the largest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rps_ratio_spread: Option<[f64; 2]>,
+    /// Time that proxy, backend and tracer spent on processors for one request, median, ns.
+    pub cpu_ns_per_request: f64,
+    /// How much more that was with it than without, pair by pair: the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ns_added_median: Option<f64>,
+    /// The smallest and the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ns_added_spread: Option<[f64; 2]>,
     /// Time of its programs for one request, all processes' calls counted, ns. Absent where it works
     /// without programs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,12 +157,21 @@ pub fn run(options: &Options, why502: &Path, stop: &AtomicBool) -> Result<Option
     }))
 }
 
+/// One half of a pair.
+#[derive(Clone, Copy)]
+struct Half {
+    /// Requests in a second.
+    per_second: f64,
+    /// Time on processors for each.
+    cpu_ns: f64,
+}
+
 /// What one tool did over all rounds.
 #[derive(Default)]
 struct Measured {
-    per_second: Vec<f64>,
-    ratios: Vec<f64>,
-    cpu: Vec<f64>,
+    with: Vec<Half>,
+    without: Vec<Half>,
+    user_cpu: Vec<f64>,
     rss_bytes: u64,
 }
 
@@ -172,9 +189,9 @@ fn measure(
         ports: [site.addr().port(), site.backend().port()],
     };
     let load = || wrk::run(site.addr(), CONNECTIONS, scenario.close, options.slice);
+    let half = |tool: Option<u32>| half(site, tool, &load);
     // Until pools and caches are as they stay.
     load()?;
-    let mut alone = Vec::new();
     let mut all: Vec<Measured> = tools.iter().map(|_| Measured::default()).collect();
     for round in 0..options.rounds {
         for (tool, measured) in tools.iter().zip(&mut all) {
@@ -182,25 +199,25 @@ fn measure(
             // Whatever grows or falls over time hits both halves alike.
             let off_first = round % 2 == 0;
             if off_first {
-                without = Some(load()?);
+                without = Some(half(None)?);
             }
             let work = AtWork::start(*tool, why502, &targets)?;
             let look = || work.pid().map(usage::of).transpose();
             let (began, before) = (Instant::now(), look()?);
-            let with = load()?;
+            let with = half(work.pid())?;
             if let (Some(before), Some(after)) = (before, look()?) {
                 measured.note(began, before, after)?;
             }
             drop(work);
             let without = match without {
                 Some(without) => without,
-                None => load()?,
+                None => half(None)?,
             };
-            alone.push(without.per_second);
-            measured.per_second.push(with.per_second);
-            measured.ratios.push(with.per_second / without.per_second);
+            measured.with.push(with);
+            measured.without.push(without);
             eprintln!(
-                "bench: {}, round {} of {}: {:<18} {:>6.0} of {:>6.0} requests/s ({:+.1} %)",
+                "bench: {}, round {} of {}: {:<18} {:>6.0} of {:>6.0} requests/s ({:+.1} %), {:.1} of {:.1} us of \
+                 processors for each ({:+.1} us)",
                 scenario.name,
                 round + 1,
                 options.rounds,
@@ -208,18 +225,25 @@ fn measure(
                 with.per_second,
                 without.per_second,
                 (with.per_second / without.per_second - 1.0) * 100.0,
+                with.cpu_ns / 1e3,
+                without.cpu_ns / 1e3,
+                (with.cpu_ns - without.cpu_ns) / 1e3,
             );
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
     }
+    let alone = || all.iter().flat_map(|measured| &measured.without);
     let mut rows = vec![Row {
         scenario: scenario.name,
         tool: "none",
-        rps_median: median(alone.iter().copied()),
+        rps_median: median(alone().map(|half| half.per_second)),
         rps_ratio_median: None,
         rps_ratio_spread: None,
+        cpu_ns_per_request: median(alone().map(|half| half.cpu_ns)),
+        cpu_ns_added_median: None,
+        cpu_ns_added_spread: None,
         kernel_ns_per_request: None,
         kernel_programs: BTreeMap::new(),
         latency: None,
@@ -258,6 +282,21 @@ fn measure(
         }
     }
     Ok(Some(rows))
+}
+
+/// Runs the load once. `tool`: the tracer's process.
+fn half(site: &Site, tool: Option<u32>, load: &impl Fn() -> Result<wrk::Done>) -> Result<Half> {
+    let on_processor = || -> Result<Duration> {
+        let tool = tool.map(usage::on_processor).transpose()?;
+        Ok(site.on_processor()? + tool.unwrap_or_default())
+    };
+    let before = on_processor()?;
+    let done = load()?;
+    let took = on_processor()?.saturating_sub(before);
+    Ok(Half {
+        per_second: done.per_second,
+        cpu_ns: took.as_nanos() as f64 / done.requests as f64,
+    })
 }
 
 /// Time of a tool's programs, with the kernel's statistics on, which cost time themselves.
@@ -299,9 +338,14 @@ fn total(programs: &BTreeMap<String, Program>) -> Option<f64> {
 impl Measured {
     fn note(&mut self, began: Instant, before: Usage, after: Usage) -> Result<()> {
         let ratio = after.cpu_ratio_since(&before, began.elapsed())?;
-        self.cpu.push(ratio);
+        self.user_cpu.push(ratio);
         self.rss_bytes = self.rss_bytes.max(after.rss_bytes);
         Ok(())
+    }
+
+    fn pairs(&self, of: impl Fn(&Half, &Half) -> f64) -> Vec<f64> {
+        let pairs = self.with.iter().zip(&self.without);
+        pairs.map(|(with, without)| of(with, without)).collect()
     }
 
     fn row(
@@ -311,21 +355,32 @@ impl Measured {
         kernel_programs: BTreeMap<String, Program>,
         latency: Option<Latency>,
     ) -> Row {
-        let least = self.ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.ratios.iter().copied().fold(0.0, f64::max);
+        let ratio = |with: &Half, without: &Half| with.per_second / without.per_second;
+        let added = |with: &Half, without: &Half| with.cpu_ns - without.cpu_ns;
+        let (ratios, added) = (self.pairs(ratio), self.pairs(added));
         Row {
             scenario,
             tool,
-            rps_median: median(self.per_second.into_iter()),
-            rps_ratio_median: Some(median(self.ratios.into_iter())),
-            rps_ratio_spread: Some([least, most]),
+            rps_median: median(self.with.iter().map(|half| half.per_second)),
+            rps_ratio_median: Some(median(ratios.iter().copied())),
+            rps_ratio_spread: Some(spread(&ratios)),
+            cpu_ns_per_request: median(self.with.iter().map(|half| half.cpu_ns)),
+            cpu_ns_added_median: Some(median(added.iter().copied())),
+            cpu_ns_added_spread: Some(spread(&added)),
             kernel_ns_per_request: total(&kernel_programs),
             kernel_programs,
             latency,
-            user_cpu_ratio: (self.rss_bytes > 0).then(|| median(self.cpu.into_iter())),
+            user_cpu_ratio: (self.rss_bytes > 0).then(|| median(self.user_cpu.into_iter())),
             rss_bytes: (self.rss_bytes > 0).then_some(self.rss_bytes),
         }
     }
+}
+
+/// The smallest and the largest.
+fn spread(values: &[f64]) -> [f64; 2] {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    [least, most]
 }
 
 /// Opens connections that do nothing.
@@ -385,19 +440,19 @@ fn targets(rows: &[Row]) -> Vec<Target> {
     for ours in ours {
         for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
             let peer = find(ours.scenario, peer);
-            let ratios = peer.and_then(|peer| Some((peer, peer.rps_ratio_median?)));
-            let (Some((peer, theirs)), Some(own)) = (ratios, ours.rps_ratio_median) else {
+            let added = peer.and_then(|peer| Some((peer, peer.cpu_ns_added_median?)));
+            let (Some((peer, theirs)), Some(own)) = (added, ours.cpu_ns_added_median) else {
                 continue;
             };
             targets.push(Target {
                 what: format!(
-                    "{}: why502 leaves {:.1} % of the requests per second, {} {:.1} %",
+                    "{}: why502 adds {:.1} us of processor time to a request, {} {:.1} us",
                     ours.scenario,
-                    own * 100.0,
+                    own / 1e3,
                     peer.tool,
-                    theirs * 100.0
+                    theirs / 1e3
                 ),
-                held: own > theirs,
+                held: own < theirs,
             });
         }
     }
@@ -408,8 +463,18 @@ impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:<22} {:<18} {:>10} {:>8} {:>15} {:>12} {:>8} {:>8}\n",
-            "load", "tracer", "requests/s", "left", "spread", "in kernel", "its CPU", "memory"
+            "{:<22} {:<18} {:>10} {:>8} {:>15} {:>10} {:>10} {:>16} {:>10} {:>8} {:>8}\n",
+            "load",
+            "tracer",
+            "requests/s",
+            "left",
+            "spread",
+            "CPU each",
+            "added",
+            "spread",
+            "in kernel",
+            "its CPU",
+            "memory"
         );
         for row in &self.rows {
             let percent = |value: Option<f64>| {
@@ -420,17 +485,25 @@ impl Outcome {
                 .map_or_else(String::new, |[least, most]| {
                     format!("{:.1} – {:.1} %", least * 100.0, most * 100.0)
                 });
+            let us = |ns: f64| format!("{:.1} us", ns / 1e3);
+            let added = row.cpu_ns_added_median.map_or_else(String::new, us);
+            let added_spread = row
+                .cpu_ns_added_spread
+                .map_or_else(String::new, |[least, most]| {
+                    format!("{:.1} – {}", least / 1e3, us(most))
+                });
             let kernel = row.kernel_ns_per_request;
             let kernel = kernel.map_or_else(String::new, |ns| format!("{ns:.0} ns"));
             let memory = row.rss_bytes;
             let memory = memory.map_or_else(String::new, |b| format!("{} MB", b / 1_000_000));
             text += &format!(
-                "{:<22} {:<18} {:>10.0} {:>8} {:>15} {:>12} {:>8} {:>8}\n",
+                "{:<22} {:<18} {:>10.0} {:>8} {:>15} {:>10} {added:>10} {added_spread:>16} {:>10} {:>8} {:>8}\n",
                 row.scenario,
                 row.tool,
                 row.rps_median,
                 percent(row.rps_ratio_median),
                 spread,
+                us(row.cpu_ns_per_request),
                 kernel,
                 percent(row.user_cpu_ratio),
                 memory,
@@ -467,12 +540,15 @@ mod tests {
 
     #[test]
     fn what_must_hold() {
-        let row = |tool: Tool, ratio, ns| Row {
+        let row = |tool: Tool, ratio, ns, added| Row {
             scenario: SCENARIOS[0].name,
             tool: tool.name(),
             rps_median: 1.0,
             rps_ratio_median: Some(ratio),
             rps_ratio_spread: None,
+            cpu_ns_per_request: 1.0,
+            cpu_ns_added_median: Some(added),
+            cpu_ns_added_spread: None,
             kernel_ns_per_request: ns,
             kernel_programs: BTreeMap::new(),
             latency: None,
@@ -484,17 +560,17 @@ mod tests {
             targets.iter().map(|target| target.held).collect::<Vec<_>>()
         };
         let peers = [
-            row(Tool::BpftraceSock, 0.8, Some(3000.0)),
-            row(Tool::Tcpdump, 0.99, None),
-            row(Tool::Tcplife, 1.0, None),
+            row(Tool::BpftraceSock, 0.8, Some(3000.0), 4000.0),
+            row(Tool::Tcpdump, 0.99, None, 1900.0),
+            row(Tool::Tcplife, 1.0, None, 0.0),
         ];
         let mut rows = vec![
-            row(Tool::Floor, 0.99, Some(300.0)),
-            row(Tool::Why502, 0.985, Some(900.0)),
+            row(Tool::Floor, 0.99, Some(300.0), 500.0),
+            row(Tool::Why502, 0.985, Some(900.0), 2000.0),
         ];
         rows.extend(peers.clone());
         assert_eq!(held(&rows), [true, true, true, true, false]);
-        rows[1] = row(Tool::Why502, 0.97, Some(1300.0));
+        rows[1] = row(Tool::Why502, 0.97, Some(1300.0), 2000.0);
         assert_eq!(held(&rows), [false, false, false, true, false]);
         assert_eq!(held(&peers), [] as [bool; 0]);
     }
