@@ -414,7 +414,7 @@ fn keep_request(
 fn request_kept(conn: &mut Tracked, kept: u32, method: u32) {
     conn.request_head_len = kept as u16;
     if conn.flags & flags::OPAQUE == 0 {
-        conn.target_hash = head::head_target(conn.key.sk, kept);
+        conn.target_hash = head::target_of(conn, kept);
     }
     if method == head::HEAD {
         conn.flags |= flags::HEAD_REQUEST;

@@ -140,6 +140,12 @@ pub(crate) const LINE_CUT: u64 = 0;
 pub(crate) const NOT_HTTP: u64 = u64::MAX;
 
 /// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
+#[inline(always)]
+pub(crate) fn target_of(conn: &mut Tracked, len: u32) -> u64 {
+    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
+}
+
+/// The same, found anew.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {

@@ -5,6 +5,7 @@
 //! of method and target; the upstream request is looked up there. A connect comes before any request
 //! bytes: there only time and order can tell.
 
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
 use tracer_ebpf::{
     Conn, LinkHow, Tracked, flags,
     load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
@@ -12,7 +13,7 @@ use tracer_ebpf::{
 };
 
 use super::conn;
-use super::maps::{RECENT, Recent, THREADS, Thread};
+use super::maps::{RECENT, Recent, THREADS, THREADS_LEN, Thread};
 
 /// A connect or request this soon after a failure in the same thread is its retry.
 const RETRY_AT_ONCE_NS: u64 = 200_000;
@@ -20,20 +21,96 @@ const RETRY_AT_ONCE_NS: u64 = 200_000;
 /// No request chosen.
 const NONE: u64 = u64::MAX;
 
-// SAFETY: all-zero bytes are a valid value.
-static ZERO_THREAD: Thread = unsafe { core::mem::zeroed() };
+/// Places that a thread may have, from that of its number on.
+const PLACES: u32 = 4;
 
+/// In place of a place.
+const NO_PLACE: u32 = u32::MAX;
+
+/// The thread's entry, if it has one.
+#[inline(always)]
+fn known(pid_tgid: u64) -> Option<&'static mut Thread> {
+    find(pid_tgid, false)
+}
+
+/// The thread's entry, made if need be.
 #[inline(always)]
 fn thread(pid_tgid: u64) -> Option<&'static mut Thread> {
-    if let Some(ptr) = THREADS.get_ptr_mut(&pid_tgid) {
-        // SAFETY: a live map value, used by one thread only.
-        return Some(unsafe { &mut *ptr });
+    find(pid_tgid, true)
+}
+
+#[inline(always)]
+fn find(pid_tgid: u64, make: bool) -> Option<&'static mut Thread> {
+    let mut place = home(pid_tgid);
+    if at(place)?.owner != pid_tgid {
+        place = link_place(pid_tgid, u32::from(make));
     }
-    let _ = THREADS.insert(&pid_tgid, &ZERO_THREAD, 0);
-    // SAFETY: as above.
-    THREADS
-        .get_ptr_mut(&pid_tgid)
-        .map(|ptr| unsafe { &mut *ptr })
+    at(place)
+}
+
+#[inline(always)]
+fn at(place: u32) -> Option<&'static mut Thread> {
+    let thread = THREADS.get_ptr_mut(place)?;
+    // SAFETY: a live map value, used by one thread only.
+    Some(unsafe { &mut *thread })
+}
+
+/// Numbers are given one after the other, so they spread by themselves.
+#[inline(always)]
+fn home(pid_tgid: u64) -> u32 {
+    let tid = pid_tgid as u32;
+    let number = if tid == 0 {
+        conn::tgid(pid_tgid).wrapping_add(THREADS_LEN / 2)
+    } else {
+        tid
+    };
+    number % THREADS_LEN
+}
+
+/// Where the thread's entry is; [`NO_PLACE`] if it has none and none is to be made. A new one takes the place
+/// that was longest without use; requests that its owner has open then are tied to no backend. Two threads
+/// that take the same place in the very same moment share it until one of them is asked for again; what they
+/// find there is checked against the connections. A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn link_place(pid_tgid: u64, make: u32) -> u32 {
+    let home = home(pid_tgid);
+    let (mut stalest, mut since) = (NO_PLACE, u64::MAX);
+    let mut n = 0;
+    while n < PLACES {
+        let place = (home + n) % THREADS_LEN;
+        let Some(thread) = at(place) else { break };
+        if thread.owner == pid_tgid {
+            return place;
+        }
+        let used = if thread.last_upstream_ns > thread.made_ns {
+            thread.last_upstream_ns
+        } else {
+            thread.made_ns
+        };
+        if used < since {
+            (stalest, since) = (place, used);
+        }
+        n += 1;
+    }
+    if make == 0 {
+        return NO_PLACE;
+    }
+    let Some(thread) = at(stalest) else {
+        return NO_PLACE;
+    };
+    // SAFETY: a live map value of that size; a null source makes the helper fill with zeroes.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut *thread).cast(),
+            size_of::<Thread>() as u32,
+            core::ptr::null(),
+        );
+    }
+    // SAFETY: no arguments.
+    thread.made_ns = unsafe { bpf_ktime_get_ns() };
+    thread.owner = pid_tgid;
+    stalest
 }
 
 /// Stands for all threads of a process: no thread has the number 0.
@@ -82,8 +159,7 @@ pub(crate) fn note_upstream(pid_tgid: u64, up: &Conn, now: u64) {
 /// The last upstream event of a thread.
 #[inline(always)]
 pub(crate) fn last_upstream(pid_tgid: u64) -> Option<&'static Thread> {
-    // SAFETY: a live map value.
-    THREADS.get_ptr(&pid_tgid).map(|ptr| unsafe { &*ptr })
+    known(pid_tgid).map(|thread| &*thread)
 }
 
 /// An upstream exchange of this thread failed: its client's request may be tried again.
@@ -126,11 +202,9 @@ pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, no
 /// [`link_by_target`] in short.
 #[inline(always)]
 fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
-    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+    let Some(thread) = known(pid_tgid) else {
         return false;
     };
-    // SAFETY: a live map value, used by one thread only.
-    let thread = unsafe { &mut *thread };
     let newest = (thread.next as usize).wrapping_sub(1) & (RECENT - 1);
     let recent = &thread.recent[newest];
     if thread.open != 1 << newest || recent.hash != hash {
@@ -153,9 +227,10 @@ fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
-    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+    let Some(thread) = known(pid_tgid) else {
         return 0;
     };
+    let thread = &raw mut *thread;
     // SAFETY: a live map value, used by one thread only.
     unsafe {
         // From the oldest on: the slot that is written next.
@@ -200,9 +275,10 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends
         Some(up) if up.link.sk == 0 => {}
         _ => return 0,
     }
-    let Some(thread) = THREADS.get_ptr_mut(&pid_tgid) else {
+    let Some(thread) = known(pid_tgid) else {
         return 0;
     };
+    let thread = &raw mut *thread;
     // SAFETY: a live map value, used by one thread only.
     unsafe {
         let failed = (*thread).failed;
