@@ -19,7 +19,7 @@ pub mod record;
 pub mod tracked;
 
 pub use conn::{ConnKey, ConnState, Direction, LinkHow, Role, flags};
-pub use heads::{APPEND_MAX, Heads, LINES_MAX};
+pub use heads::{APPEND_MAX, HEAD_USUAL, Heads, LINES_MAX};
 pub use hist::{
     BUCKETS, BackendKey, BackendStats, IDLE_CLOSE_MIN_US, bucket_high_us, bucket_low_us,
     bucket_of_us,
@@ -29,4 +29,4 @@ pub use record::{
     BackendRecord, Cause, DNS_MAX, DnsRecord, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord,
     RecordHeader, SocketFacts, process,
 };
-pub use tracked::{Conn, Tracked, marks};
+pub use tracked::{Conn, Tracked, TrackedLong, TrackedWith, marks};

@@ -1,17 +1,28 @@
 //! A connection in the table of the programs.
 
 use crate::conn::{ConnKey, ConnState, TAIL_MAX};
-use crate::heads::Heads;
+use crate::heads::{Heads, ROOM_MAX, ROOM_USUAL};
 
-/// A connection and the heads of its current messages.
+/// A connection and the heads of its current messages, for which there are `ROOM` bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tracked {
+pub struct TrackedWith<const ROOM: usize> {
     /// The connection.
     pub conn: Conn,
     /// First bytes of the current messages.
-    pub heads: Heads,
+    pub heads: Heads<ROOM>,
 }
+
+/// A connection as long as no more of each head is kept than [`crate::HEAD_USUAL`]: with the kernel's own words
+/// on it it takes 2 KiB. A longer one begins in the same way.
+pub type Tracked = TrackedWith<ROOM_USUAL>;
+
+/// A connection where more is kept, up to [`crate::HEAD_MAX`].
+pub type TrackedLong = TrackedWith<ROOM_MAX>;
+
+// `struct htab_elem` of 48 bytes and the key; the allocator has sizes of 1, 2 and 4 KiB:
+// <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/memalloc.c>.
+const _: () = assert!(size_of::<Tracked>() + 48 + 8 <= 2048);
 
 /// Bits of [`Conn::marks`].
 pub mod marks {
@@ -143,7 +154,7 @@ impl Conn {
     }
 }
 
-impl core::ops::Deref for Tracked {
+impl<const ROOM: usize> core::ops::Deref for TrackedWith<ROOM> {
     type Target = Conn;
 
     #[inline(always)]
@@ -152,7 +163,7 @@ impl core::ops::Deref for Tracked {
     }
 }
 
-impl core::ops::DerefMut for Tracked {
+impl<const ROOM: usize> core::ops::DerefMut for TrackedWith<ROOM> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Conn {
         &mut self.conn

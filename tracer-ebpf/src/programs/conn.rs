@@ -2,23 +2,61 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, maps::Array};
 use tracer_ebpf::{
-    Conn, Role, Tracked, conn::NO_REASON, flags, load::PROCESS_BACKEND, loss, marks,
+    Conn, HEAD_USUAL, Role, Tracked, TrackedLong, conn::NO_REASON, flags, load::PROCESS_BACKEND,
+    loss, marks,
 };
 
 use super::maps::{
-    BACKEND_PORTS, CONNS, LISTEN_PORTS, PROCESS_FILTER, PROCESSES, count_loss, filter_index,
+    BACKEND_PORTS, CONNS, CONNS_LONG, LISTEN_PORTS, PROCESS_FILTER, PROCESSES, count_loss,
+    filter_index,
 };
-use super::sock;
+use super::{globals::snaplen, sock};
 
 // SAFETY: all-zero bytes are a valid value.
-static ZERO_CONN: Tracked = unsafe { core::mem::zeroed() };
+static ZERO_CONN: TrackedLong = unsafe { core::mem::zeroed() };
+
+/// Are longer heads kept than usual? The verifier knows, so only one of the tables is left to it.
+#[inline(always)]
+fn keeps_long() -> bool {
+    snaplen() > HEAD_USUAL as u32
+}
 
 /// The tracked connection of this socket.
 #[inline(always)]
 pub(crate) fn get(sk: u64) -> Option<&'static mut Tracked> {
-    let ptr = CONNS.get_ptr_mut(&sk)?;
+    let ptr = if keeps_long() {
+        // A longer one begins in the same way.
+        CONNS_LONG.get_ptr_mut(&sk)?.cast()
+    } else {
+        CONNS.get_ptr_mut(&sk)?
+    };
     // SAFETY: a live map value; see the module comment of `programs` on concurrent use.
     Some(unsafe { &mut *ptr })
+}
+
+/// Makes an entry of zeroes. False if the table is full.
+#[inline(always)]
+fn add_zero(sk: u64) -> bool {
+    let zero = &raw const ZERO_CONN;
+    if keeps_long() {
+        // SAFETY: a static.
+        CONNS_LONG.insert(&sk, unsafe { &*zero }, 0).is_ok()
+    } else {
+        // SAFETY: a static; a longer one begins in the same way.
+        CONNS
+            .insert(&sk, unsafe { &*zero.cast::<Tracked>() }, 0)
+            .is_ok()
+    }
+}
+
+/// Forgets a connection and its heads.
+#[inline(always)]
+pub(crate) fn forget(sk: u64) {
+    if keeps_long() {
+        let _ = CONNS_LONG.remove(&sk);
+    } else {
+        let _ = CONNS.remove(&sk);
+    }
 }
 
 /// Current thread, if its process is traced.
@@ -127,7 +165,7 @@ fn holds(ports: &Array<u64>, port: u16) -> bool {
 /// Starts to track a socket. `None` if the table is full.
 #[inline(always)]
 pub(crate) fn create(sk: u64, role: Role, now: u64, flags: u32) -> Option<&'static mut Tracked> {
-    if CONNS.insert(&sk, &ZERO_CONN, 0).is_err() {
+    if !add_zero(sk) {
         count_loss(loss::CONN_TABLE);
         return None;
     }

@@ -5,14 +5,14 @@ use aya_ebpf::helpers::{
     generated::{bpf_probe_read_kernel, bpf_probe_read_user},
 };
 use tracer_ebpf::{
-    BackendKey, BackendRecord, Cause, Conn, ConnKey, DNS_MAX, DnsRecord, ExchangeRecord, Heads,
-    Kind, ProcessRecord, RecordHeader, SocketFacts, flags,
+    BackendKey, BackendRecord, Cause, Conn, ConnKey, DNS_MAX, DnsRecord, ExchangeRecord, Kind,
+    ProcessRecord, RecordHeader, SocketFacts, Tracked, flags,
 };
 
 use super::{
     conn,
     globals::snaplen,
-    link,
+    head, link,
     maps::{LetGo, RECORDS, count_loss},
     sock,
     user::Current,
@@ -49,7 +49,7 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
         if let Some(mut entry) = RECORDS.reserve_bytes(FIXED + 2 * stride, 0) {
             let base = entry.as_mut_ptr();
             fill(base, FIXED + 2 * stride, sk, conn, kind, cause, stride);
-            copy_heads(base, &raw const conn.heads, stride, true);
+            copy_heads(base, conn, stride, true);
             entry.submit(0);
             sent = true;
         }
@@ -57,7 +57,7 @@ extern "C" fn emit_exchange(sk: u64, cause: u32) -> u32 {
         if let Some(mut entry) = RECORDS.reserve_bytes(FIXED + stride, 0) {
             let base = entry.as_mut_ptr();
             fill(base, FIXED + stride, sk, conn, kind, cause, stride);
-            copy_heads(base, &raw const conn.heads, stride, false);
+            copy_heads(base, conn, stride, false);
             entry.submit(0);
             sent = true;
         }
@@ -175,19 +175,19 @@ fn fill(base: *mut u8, len: usize, sk: u64, conn: &Conn, kind: Kind, cause: u32,
 }
 
 #[inline(always)]
-fn copy_heads(base: *mut u8, heads: *const Heads, stride: usize, response: bool) {
+fn copy_heads(base: *mut u8, conn: &Tracked, stride: usize, response: bool) {
     // SAFETY: the entry has one or two regions of `stride` bytes behind its fixed part.
     unsafe {
         bpf_probe_read_kernel(
             base.add(FIXED).cast(),
             stride as u32,
-            (&raw const (*heads).request).cast(),
+            head::request(conn).cast(),
         );
         if response {
             bpf_probe_read_kernel(
                 base.add(FIXED + stride).cast(),
                 stride as u32,
-                (&raw const (*heads).response).cast(),
+                head::response(conn).cast(),
             );
         }
     }

@@ -9,7 +9,7 @@ use super::{
     conn, emit,
     framing::{Completeness, completeness},
     globals::snaplen,
-    link,
+    head, link,
     maps::{CLOSED, Ends, LET_GO, LetGo},
     sock, stats,
 };
@@ -309,12 +309,12 @@ pub(crate) extern "C" fn remember_let_go(sk: u64) -> u32 {
         bpf_probe_read_kernel(
             (&raw mut (*gone).request).cast(),
             size,
-            (&raw const up.heads.request).cast(),
+            head::request(up).cast(),
         );
         bpf_probe_read_kernel(
             (&raw mut (*gone).response).cast(),
             size,
-            (&raw const up.heads.response).cast(),
+            head::response(up).cast(),
         );
     }
     1

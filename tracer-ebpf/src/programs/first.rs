@@ -122,7 +122,7 @@ impl First {
         let region = region.cast::<u64>();
         macro_rules! line {
             ($($n:literal)*) => {
-                // SAFETY: a region holds HEAD_MAX bytes.
+                // SAFETY: behind a region of snaplen bytes, which is not less than `len`, there is room for APPEND_MAX.
                 $(unsafe { region.add($n).write_volatile(self.words[$n]) };)*
             };
         }

@@ -4,9 +4,9 @@
 //! The answer is a filter: `Complete` keeps a record from being sent. User space decides again with the
 //! whole head.
 
-use tracer_ebpf::{Conn, HEAD_MAX, Heads, LINES_MAX, Tracked, flags, marks};
+use tracer_ebpf::{Heads, LINES_MAX, Tracked, flags, heads::ROOM_USUAL, marks};
 
-use super::{conn, globals::snaplen};
+use super::{conn, globals::snaplen, head};
 
 /// What the kept bytes say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,12 @@ const DIGITS: usize = 15;
 extern "C" fn framing_scan(sk: u64, len: u32) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
     let heads = &raw mut conn.heads;
-    // SAFETY: `heads` is a live map value; `at` stays below HEAD_MAX and is a multiple of the word's size.
+    // SAFETY: `heads` is a live map value; `at` stays below snaplen and is a multiple of the word's size.
     unsafe {
-        let base = (&raw const (*heads).response).cast::<u8>();
+        let base = head::response(conn);
         (&raw mut (*heads).line_count).write_volatile(0);
         let mut at = 0usize;
-        while at < HEAD_MAX {
+        while at < snaplen() as usize {
             if at as u32 >= len {
                 break;
             }
@@ -82,7 +82,7 @@ fn lowest(bits: u64) -> u32 {
 ///
 /// `heads` is a live map value.
 #[inline(always)]
-unsafe fn note_line(heads: *mut Heads, begins: u32) {
+unsafe fn note_line(heads: *mut Heads<ROOM_USUAL>, begins: u32) {
     // SAFETY: as the caller says; `n` is below LINES_MAX.
     unsafe {
         let lines = (&raw mut (*heads).lines).cast::<u16>();
@@ -107,10 +107,10 @@ extern "C" fn framing_lines(sk: u64, len: u32) -> u32 {
     const SEVEN: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);
     let Some(conn) = conn::get(sk) else { return 0 };
     let heads = &raw mut conn.heads;
-    // SAFETY: `heads` is a live map value; a line begins below HEAD_MAX and the loads below reach at
+    // SAFETY: `heads` is a live map value; a line begins below snaplen and the loads below reach at
     // most 16 bytes further, which the buffers behind still hold.
     unsafe {
-        let base = (&raw const (*heads).response).cast::<u8>();
+        let base = head::response(conn);
         let lines = (&raw const (*heads).lines).cast::<u16>();
         let head_end = &raw mut (*heads).head_end;
         let count = (&raw const (*heads).line_count).read_volatile();
@@ -124,7 +124,7 @@ extern "C" fn framing_lines(sk: u64, len: u32) -> u32 {
             }
             let start = u32::from(lines.add(n).read_volatile());
             n += 1;
-            if start >= HEAD_MAX as u32 {
+            if start >= snaplen() {
                 continue;
             }
             let at = base.add(start as usize);
@@ -184,15 +184,14 @@ extern "C" fn framing_length(sk: u64, at: u64) -> u64 {
     let Some(conn) = conn::get(sk) else {
         return NO_LENGTH;
     };
-    let heads = &raw const conn.heads;
     let mut value: u64 = 0;
     let mut k = 0usize;
     let at = at as usize;
-    if at >= HEAD_MAX {
+    if at >= snaplen() as usize {
         return NO_LENGTH;
     }
     // SAFETY: `at + k` stays within the response region and the 256 bytes behind it.
-    let base = unsafe { (&raw const (*heads).response).cast::<u8>().add(at) };
+    let base = unsafe { head::response(conn).add(at) };
     let mut started = false;
     while k < DIGITS {
         // SAFETY: as above.
@@ -268,7 +267,6 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
         return Completeness::Unknown;
     }
     let kept = u32::from(conn.response_head_len);
-    let heads = &raw const conn.heads;
     let found = scan(sk, conn);
     if found.head_end == 0 {
         // The whole response so far was kept and holds no blank line: the head was cut.
@@ -293,7 +291,7 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
         return Completeness::Complete;
     }
     if found.chunked != 0 {
-        return chunks_complete(heads, conn, kept);
+        return chunks_complete(conn, kept);
     }
     if found.length_at != 0 {
         return if body >= framing_length(sk, found.length_at.into()) {
@@ -308,16 +306,22 @@ fn look(sk: u64, conn: &Tracked) -> Completeness {
 /// Does the body end with the last chunk? Trailers make this `Incomplete` here; user space looks
 /// again.
 #[inline(always)]
-fn chunks_complete(heads: *const Heads, conn: &Conn, kept: u32) -> Completeness {
+fn chunks_complete(conn: &Tracked, kept: u32) -> Completeness {
     let tail: u64 = if conn.tail_len >= 5 {
         // SAFETY: the last eight of the tail's 16 bytes.
         unsafe { conn.tail.as_ptr().add(8).cast::<u64>().read_unaligned() }
-    } else if u64::from(kept) == conn.response_bytes && (8..HEAD_MAX as u32).contains(&kept) {
-        // SAFETY: `kept - 8` is below HEAD_MAX and eight more bytes are within the map value.
+    } else if u64::from(kept) == conn.response_bytes && kept >= 8 {
+        let at = kept - 8;
+        // The compiler checks a copy that the verifier takes for another number.
+        // SAFETY: a local variable.
+        let at = unsafe { (&raw const at).read_volatile() };
+        if at >= snaplen() {
+            return Completeness::Unknown;
+        }
+        // SAFETY: `at` is below snaplen, and eight more bytes are within the map value.
         unsafe {
-            (&raw const (*heads).response)
-                .cast::<u8>()
-                .add((kept - 8) as usize & (HEAD_MAX - 1))
+            head::response(conn)
+                .add(at as usize)
                 .cast::<u64>()
                 .read_unaligned()
         }

@@ -2,13 +2,12 @@
 //! is parsed in user space, and only for exchanges that failed.
 
 use aya_ebpf::helpers::{bpf_probe_read_user as read_user, generated::bpf_probe_read_user};
-use tracer_ebpf::{APPEND_MAX, Conn, HEAD_MAX, Heads, Tracked, conn::TAIL_MAX, flags};
+use tracer_ebpf::{APPEND_MAX, Conn, HEAD_MAX, Tracked, conn::TAIL_MAX, flags};
 
 use super::{
     conn,
     first::First,
     globals::snaplen,
-    maps::CONNS,
     user::{CHUNKS, Current, UserBuffer},
 };
 
@@ -23,16 +22,27 @@ pub(crate) enum Part {
     Response = 1,
 }
 
+/// The kept bytes of a message, `snaplen` of them, and the same once more or room for an append behind them.
 #[inline(always)]
-fn region(heads: *mut Heads, part: u32) -> *mut u8 {
-    // SAFETY: field projections of a live map value.
-    unsafe {
-        if part == Part::Request as u32 {
-            (&raw mut (*heads).request).cast()
-        } else {
-            (&raw mut (*heads).response).cast()
-        }
+fn region(conn: &mut Tracked, part: u32) -> *mut u8 {
+    if part == Part::Request as u32 {
+        request(conn).cast_mut()
+    } else {
+        response(conn).cast_mut()
     }
+}
+
+/// The kept bytes of the request.
+#[inline(always)]
+pub(crate) fn request(conn: &Tracked) -> *const u8 {
+    (&raw const conn.heads.bytes).cast()
+}
+
+/// The kept bytes of the response.
+#[inline(always)]
+pub(crate) fn response(conn: &Tracked) -> *const u8 {
+    // SAFETY: within the map value, which has room for two heads of that length.
+    unsafe { request(conn).add(snaplen() as usize) }
 }
 
 /// Keeps the first bytes of a message that begins with the current call, of which `first` are the first;
@@ -45,7 +55,7 @@ pub(crate) fn keep(
     current: &Current,
     total: u64,
 ) -> u32 {
-    let region = region(&raw mut conn.heads, part as u32);
+    let region = region(conn, part as u32);
     first.write(region);
     let kept = first.len;
     if u64::from(kept) == total || kept >= snaplen() {
@@ -84,11 +94,7 @@ pub(crate) fn keep_pieces_of(sk: u64, part: Part, current: &Current, total: u64)
 #[inline(never)]
 extern "C" fn head_pieces(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    keep_pieces(
-        region(&raw mut conn.heads, part),
-        UserBuffer { base, count },
-        total,
-    )
+    keep_pieces(region(conn, part), UserBuffer { base, count }, total)
 }
 
 /// Appends bytes that came with a later call. Returns the new number of kept bytes.
@@ -96,7 +102,7 @@ extern "C" fn head_pieces(sk: u64, part: u32, total: u64, base: u64, count: u64)
 #[inline(never)]
 pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64, base: u64, count: u64) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    let heads = &raw mut conn.heads;
+    let region = region(conn, part);
     let conn = &mut conn.conn;
     let len = if part == Part::Request as u32 {
         &mut conn.request_head_len
@@ -116,7 +122,7 @@ pub(crate) extern "C" fn head_append(sk: u64, part: u32, total: u64, base: u64, 
     let mut left = take;
     let mut n = 0;
     while n < HEAD_MAX / APPEND_MAX {
-        let added = append_piece(region(heads, part), at, base, left);
+        let added = append_piece(region, at, base, left);
         at += added;
         base += added;
         left -= added;
@@ -142,7 +148,7 @@ pub(crate) const NOT_HTTP: u64 = u64::MAX;
 /// Hash of method and target of the kept request, [`LINE_CUT`] or [`NOT_HTTP`].
 #[inline(always)]
 pub(crate) fn target_of(conn: &mut Tracked, len: u32) -> u64 {
-    target_hash(region(&raw mut conn.heads, Part::Request as u32), len)
+    target_hash(region(conn, Part::Request as u32), len)
 }
 
 /// The same, found anew.
@@ -150,7 +156,7 @@ pub(crate) fn target_of(conn: &mut Tracked, len: u32) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn head_target(sk: u64, len: u32) -> u64 {
     match conn::get(sk) {
-        Some(conn) => target_hash(region(&raw mut conn.heads, Part::Request as u32), len),
+        Some(conn) => target_hash(region(conn, Part::Request as u32), len),
         None => 0,
     }
 }
@@ -161,7 +167,7 @@ const INTERIM_MAX: usize = 256;
 /// Status of the kept response; 0 if it has none.
 #[inline(always)]
 pub(crate) fn status_of(conn: &mut Tracked, len: u32) -> u16 {
-    status(region(&raw mut conn.heads, Part::Response as u32), len)
+    status(region(conn, Part::Response as u32), len)
 }
 
 /// Status of the kept response, the final one if it comes right behind an interim one; 0 if it has
@@ -170,7 +176,7 @@ pub(crate) fn status_of(conn: &mut Tracked, len: u32) -> u16 {
 #[inline(never)]
 pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
     let Some(conn) = conn::get(sk) else { return 0 };
-    let region = region(&raw mut conn.heads, 1);
+    let region = region(conn, Part::Response as u32);
     let first = status(region, len);
     if !(100..200).contains(&first) || first == 101 {
         return u32::from(first);
@@ -180,7 +186,7 @@ pub(crate) extern "C" fn head_status(sk: u64, len: u32) -> u32 {
         if i as u32 + 4 >= len {
             break;
         }
-        // SAFETY: `i` is below INTERIM_MAX, which is below HEAD_MAX by more than a status line.
+        // SAFETY: `i` is below `len`, by more than a word, and behind the region there is room for APPEND_MAX.
         let behind = unsafe { region.add(i) };
         // SAFETY: as above.
         if unsafe { behind.cast::<u32>().read_unaligned() } == u32::from_ne_bytes(*b"\r\n\r\n") {
@@ -280,7 +286,7 @@ fn keep_pieces(region: *mut u8, buffer: UserBuffer, total: u64) -> u32 {
                 } else {
                     u64::from(snaplen())
                 };
-                // SAFETY: `size` is at most HEAD_MAX (the loader checks snaplen).
+                // SAFETY: `size` is at most snaplen.
                 let failed = unsafe {
                     bpf_probe_read_user(region.cast(), size as u32, piece.base as *const _)
                 };
@@ -304,7 +310,7 @@ fn keep_pieces(region: *mut u8, buffer: UserBuffer, total: u64) -> u32 {
 #[inline(always)]
 fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     let limit = u64::from(snaplen());
-    if at >= limit || at >= HEAD_MAX as u64 {
+    if at >= limit {
         return 0;
     }
     let room = limit - at;
@@ -319,7 +325,7 @@ fn append_piece(region: *mut u8, at: u64, base: u64, len: u64) -> u64 {
     if size > APPEND_MAX as u64 {
         return 0;
     }
-    // SAFETY: `at` is below HEAD_MAX and `size` at most APPEND_MAX; the region is followed by at
+    // SAFETY: `at` is below snaplen and `size` at most APPEND_MAX; the region is followed by at
     // least APPEND_MAX bytes of the same map value.
     let failed = unsafe {
         bpf_probe_read_user(
@@ -458,7 +464,7 @@ fn target_hash(region: *const u8, len: u32) -> u64 {
     if len < 4 {
         return LINE_CUT;
     }
-    // SAFETY: within the region (HEAD_MAX bytes).
+    // SAFETY: within the region and the room behind it.
     if !is_method(unsafe { region.cast::<u32>().read_unaligned() }) {
         return NOT_HTTP;
     }
@@ -469,7 +475,7 @@ fn target_hash(region: *const u8, len: u32) -> u64 {
         if at >= len {
             return LINE_CUT;
         }
-        // SAFETY: `at` is below TARGET_MAX, which is below HEAD_MAX by more than a word.
+        // SAFETY: `at` is below TARGET_MAX, which is less than the room behind the region.
         let word = unsafe { region.add(at as usize).cast::<u64>().read_unaligned() };
         let line_ends = zero_bytes(word ^ u64::from_ne_bytes([b'\r'; 8]));
         let mut ends = zero_bytes(word ^ u64::from_ne_bytes([b' '; 8])) | line_ends;
@@ -523,7 +529,7 @@ fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
     if len < at as u32 + 12 {
         return 0;
     }
-    // SAFETY: within the region (HEAD_MAX bytes).
+    // SAFETY: within the region and the room behind it.
     unsafe {
         let region = region.add(at);
         let first = region.cast::<u64>().read_unaligned();
@@ -539,10 +545,4 @@ fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
         }
         a * 100 + b * 10 + c
     }
-}
-
-/// Forgets a connection's buffers.
-#[inline(always)]
-pub(crate) fn forget(sk: u64) {
-    let _ = CONNS.remove(&sk);
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{
-    BackendKey, BackendStats, Conn, ConnKey, HEAD_MAX, SocketFacts, Tracked,
+    BackendKey, BackendStats, Conn, ConnKey, HEAD_MAX, SocketFacts, Tracked, TrackedLong,
     load::PROCESS_FILTER_LEN, loss,
 };
 
@@ -45,6 +45,11 @@ pub(crate) static LET_GO: LruHashMap<ConnKey, LetGo> = LruHashMap::with_max_entr
 /// Connections with their heads, by socket address. Allocated on demand: memory follows the open connections.
 #[map]
 pub(crate) static CONNS: HashMap<u64, Tracked> =
+    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// The same where longer heads are kept; the loader makes the one that is not used small.
+#[map]
+pub(crate) static CONNS_LONG: HashMap<u64, TrackedLong> =
     HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
 /// Recent requests of threads, each near the place of its number: every message of a proxy looks here, and an

@@ -401,7 +401,7 @@ Programs     in this build
 Trial load   the kernel took an empty program
 Lockdown     none
 Cgroup       /user.slice/session-1.scope
-Memory       ring buffer 8192 KiB (--ring-bytes), at most 131072 connections (--max-connections), 2.8 KiB each while they are open
+Memory       ring buffer 8192 KiB (--ring-bytes), at most 131072 connections (--max-connections), 1.8 KiB each while they are open
 
 Hooks
   found    sock_send_length

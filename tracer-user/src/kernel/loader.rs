@@ -11,8 +11,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
-    BackendKey, BackendStats, Config, Conn, Direction, HEAD_MAX, Offsets, Role, Tracked,
-    bucket_of_us, flags,
+    BackendKey, BackendStats, Config, Conn, Direction, HEAD_MAX, HEAD_USUAL, Offsets, Role,
+    Tracked, TrackedLong, TrackedWith, bucket_of_us, flags,
     load::{
         PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
         PROCESS_MIGRATES,
@@ -124,7 +124,48 @@ unsafe impl aya::Pod for Plain<BackendKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<BackendStats> {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Plain<Tracked> {}
+unsafe impl<const ROOM: usize> aya::Pod for Plain<TrackedWith<ROOM>> {}
+
+/// The table of connections.
+enum Conns {
+    Usual(HashMap<MapData, u64, Plain<Tracked>>),
+    Long(HashMap<MapData, u64, Plain<TrackedLong>>),
+}
+
+impl Conns {
+    const USUAL: &str = "CONNS";
+    const LONG: &str = "CONNS_LONG";
+
+    /// The table that is used, and the one that is not, where heads of that length are kept.
+    const fn names(snaplen: u32) -> (&'static str, &'static str) {
+        if snaplen > HEAD_USUAL as u32 {
+            (Self::LONG, Self::USUAL)
+        } else {
+            (Self::USUAL, Self::LONG)
+        }
+    }
+
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        Ok(if name == Self::LONG {
+            Self::Long(take(ebpf, name)?)
+        } else {
+            Self::Usual(take(ebpf, name)?)
+        })
+    }
+
+    /// All connections, by the address of their socket, without their heads. One that cannot be read, because
+    /// it has just gone, is left out.
+    fn iter(&self) -> Box<dyn Iterator<Item = (u64, Conn)> + '_> {
+        match self {
+            Self::Usual(map) => {
+                Box::new(map.iter().flatten().map(|(sk, Plain(one))| (sk, one.conn)))
+            }
+            Self::Long(map) => {
+                Box::new(map.iter().flatten().map(|(sk, Plain(one))| (sk, one.conn)))
+            }
+        }
+    }
+}
 
 /// Connections to backends, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +191,7 @@ pub struct Tracer {
     backend_ports: Array<MapData, u64>,
     adopt_inodes: HashMap<MapData, u64, u32>,
     backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
-    conns: HashMap<MapData, u64, Plain<Tracked>>,
+    conns: Conns,
     losses: PerCpuArray<MapData, u64>,
     ring: Option<RingBuf<MapData>>,
     /// Hooks that this kernel does not have.
@@ -175,6 +216,7 @@ impl Tracer {
         let sites = Sites::of(layout.types(), typed);
         drop(layout);
         let config = Plain(config(settings));
+        let (conns, unused) = Conns::names(config.0.snaplen);
         // Levels of aya-log count up from error; 0 is none.
         let log_level = if settings.verbose {
             aya_log::Level::Debug as u8
@@ -194,8 +236,9 @@ impl Tracer {
         if let Some(bytes) = settings.ring_bytes {
             loader.map_max_entries("RECORDS", bytes);
         }
+        loader.map_max_entries(unused, 1);
         if let Some(connections) = settings.max_connections {
-            for map in ["CONNS", "ADOPT_INODES"] {
+            for map in [conns, "ADOPT_INODES"] {
                 loader.map_max_entries(map, connections);
             }
         }
@@ -207,7 +250,7 @@ impl Tracer {
             backend_ports: take(&mut ebpf, "BACKEND_PORTS")?,
             adopt_inodes: take(&mut ebpf, "ADOPT_INODES")?,
             backends: take(&mut ebpf, "BACKENDS")?,
-            conns: take(&mut ebpf, "CONNS")?,
+            conns: Conns::take(&mut ebpf, conns)?,
             losses: take(&mut ebpf, "LOSSES")?,
             ring: Some(take(&mut ebpf, "RECORDS")?),
             refused: Vec::new(),
@@ -314,7 +357,7 @@ impl Tracer {
     pub fn upstreams_in_use(&self, pid: u32, port: u16, most: usize) -> InUse {
         let mut clients: BTreeSet<u64> = BTreeSet::new();
         let mut upstreams = Vec::new();
-        for (sk, Plain(conn)) in self.conns.iter().flatten().take(most) {
+        for (sk, conn) in self.conns.iter().take(most) {
             if conn.role == Role::Accepted as u8 {
                 if conn.local_port == port && conn.flags & flags::BACKEND == 0 {
                     clients.insert(sk);
@@ -403,7 +446,7 @@ impl Tracer {
     /// are still open are added here.
     pub fn backends_at_end(&self) -> Vec<BackendSnapshot> {
         let mut stats = self.stats();
-        for (_, Plain(conn)) in self.conns.iter().flatten() {
+        for (_, conn) in self.conns.iter() {
             let answered = conn.role == Role::Connecting as u8
                 && conn.response_start_ns != 0
                 && conn.flags & (flags::OVER | flags::REPORTED | flags::TUNNEL) == 0;

@@ -273,3 +273,49 @@ fn odd_requests() {
     }
     assert_eq!(cases[2]["downstream"]["path"], "/dripping", "{}", cases[2]);
 }
+
+/// Heads of any length are kept: up to 512 bytes of each the connections lie in one table, beyond in another.
+#[test]
+fn heads_of_any_length() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    let options = Options {
+        response_ms: 5000,
+        ..Options::default()
+    };
+    let stand = Stand::start(Kind::Nginx, options).unwrap();
+    let pid = stand.proxy.pid().to_string();
+    for (snaplen, path_len) in [(64, 30), (512, 350), (520, 350), (1024, 800)] {
+        let bytes = snaplen.to_string();
+        let args = ["--pid", &pid, "--snaplen", &bytes, "--format", "ndjson"];
+        let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+        let mut wanted = Vec::new();
+        for (route, fault, rule) in MIXTURE {
+            let path = format!("{:x<path_len$}", format!("{fault}/"));
+            let request = Request::get(&path).with_id("behind-the-path");
+            stand.ask(route, &request).unwrap();
+            // Where a response's head is longer than what is kept, nobody knows where its body should end.
+            let seen = rule.filter(|rule| snaplen > 64 || *rule != "body-truncated-fin");
+            wanted.extend(seen.map(|rule| (path, json!(rule))));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let cases = capture.stop().unwrap().cases();
+        let rules = cases.iter().map(|case| &case["verdict"]["rule"]);
+        assert!(
+            rules.eq(wanted.iter().map(|(_, rule)| rule)),
+            "{snaplen} bytes: {cases:?}"
+        );
+        for (case, (path, _)) in cases.iter().zip(&wanted) {
+            let down = &case["downstream"];
+            // Reports show so much of a path.
+            let shown = down["path"].as_str().unwrap();
+            assert!(
+                path.starts_with(shown.trim_end_matches('…')),
+                "{snaplen} bytes: {down}"
+            );
+            let id = (snaplen > 64).then_some("behind-the-path");
+            assert_eq!(down["request_id"].as_str(), id, "{snaplen} bytes: {down}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::raw_tracepoint, programs::RawT
 use aya_log_ebpf::debug;
 use tracer_ebpf::{Role, flags};
 
-use crate::programs::{conn, end, head, link, regs, sock};
+use crate::programs::{conn, end, link, regs, sock};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
@@ -34,7 +34,7 @@ fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     end::backend_gone(sk, conn);
     end::remember_closed(conn);
     end::remember_let_go(sk);
-    head::forget(sk);
+    conn::forget(sk);
     0
 }
 
@@ -74,5 +74,5 @@ fn never_connected(sk: u64) {
     if conn.link.sk != 0 {
         end::connection_over(sk);
     }
-    head::forget(sk);
+    conn::forget(sk);
 }
