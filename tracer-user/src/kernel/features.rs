@@ -144,7 +144,12 @@ impl Features {
                 .filter(|one| one.hook.name == hook.name)
                 .map(|one| one.site)
                 .collect();
-            let is_taken = |way: &&'static [Site]| way.iter().any(|site| sites.contains(&site));
+            // Ways share places: one is taken if nothing is attached elsewhere, and all that it needs is.
+            let is_taken = |way: &&'static [Site]| {
+                way.iter()
+                    .all(|site| site.optional || sites.contains(&site))
+                    && sites.iter().all(|site| way.contains(site))
+            };
             if let Some(way) = hook.ways.iter().position(is_taken) {
                 let places = describe(sites);
                 *found = Found::By { way, places };
@@ -284,6 +289,25 @@ mod tests {
         let places = "kprobe inet_sendmsg, inet6_sendmsg, inet_sendpage".to_owned();
         assert_eq!(found(hook.name), Found::By { way: 2, places });
         assert_eq!(found("mark_victim"), Found::Nowhere);
+        // Ways share places, and those that are optional may be wanting.
+        for hook in HOOKS {
+            for (expected, way) in hook.ways.iter().enumerate() {
+                for all in [true, false] {
+                    let attached: Vec<Attached> = way
+                        .iter()
+                        .filter(|site| all || !site.optional)
+                        .map(|site| Attached { hook, site })
+                        .collect();
+                    features.tried(&attached, &[]);
+                    let mut found = features.hooks.iter();
+                    let (_, found) = found.find(|(one, _)| one.name == hook.name).unwrap();
+                    assert!(
+                        matches!(found, Found::By { way, .. } if *way == expected),
+                        "{attached:?}: {found:?}"
+                    );
+                }
+            }
+        }
         assert!(matches!(
             found("tcp_destroy_sock"),
             Found::By { way: 0, .. }

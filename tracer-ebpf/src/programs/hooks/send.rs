@@ -14,7 +14,10 @@ use aya_ebpf::{
 use tracer_ebpf::{Direction, flags, marks};
 
 use super::call;
-use crate::programs::{conn, dns, emit, exchange, first, link, sock};
+use crate::programs::{
+    conn, dns, emit, exchange, first, link, sock,
+    user::{Message, Registers, Source},
+};
 
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
@@ -22,7 +25,7 @@ const ECONNRESET: i32 = 104;
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 fn sock_send_length(ctx: RawTracePointContext) -> i32 {
     first::on_thread_stack(&ctx);
-    sent(ctx.arg(1), || ctx.arg(0))
+    sent(ctx.arg(1), || ctx.arg(0), Registers)
 }
 
 // Inlined into what the macro makes of them: before 6.4 the verifier takes every number for precise once
@@ -33,14 +36,21 @@ fn sock_send_length(ctx: RawTracePointContext) -> i32 {
 #[fexit]
 #[inline(always)]
 fn send_exit(ctx: FExitContext) -> i32 {
-    sent(ctx.arg(3), || sock::of_socket(ctx.arg(0)))
+    sent(
+        ctx.arg(3),
+        || sock::of_socket(ctx.arg(0)),
+        Message {
+            header: ctx.arg(1),
+            size: ctx.arg(2),
+        },
+    )
 }
 
 /// `inet_sendpage(sock, page, offset, size, flags)`.
 #[fexit]
 #[inline(always)]
 fn sendpage_exit(ctx: FExitContext) -> i32 {
-    sent(ctx.arg(5), || sock::of_socket(ctx.arg(0)))
+    sent(ctx.arg(5), || sock::of_socket(ctx.arg(0)), Registers)
 }
 
 /// Any of the three.
@@ -54,14 +64,14 @@ fn send_enter(ctx: ProbeContext) -> i32 {
 #[inline(always)]
 fn send_return(ctx: RetProbeContext) -> i32 {
     match call::leave() {
-        Some(call) => sent(ctx.ret(), || sock::of_socket(call.socket)),
+        Some(call) => sent(ctx.ret(), || sock::of_socket(call.socket), Registers),
         None => 0,
     }
 }
 
 /// The handler of them all.
 #[inline(always)]
-fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
+fn sent(ret: i32, sk: impl FnOnce() -> u64, buffer: impl Source) -> i32 {
     let Some(pid_tgid) = conn::maybe_traced_thread() else {
         return 0;
     };
@@ -74,9 +84,9 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
     let tracked = || found.or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
     if ret > 0 {
         match tracked() {
-            Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid),
+            Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid, buffer),
             None if dns::is_query(sk) => {
-                emit::dns(pid_tgid, ret as u64, 0);
+                emit::dns(pid_tgid, ret as u64, 0, buffer);
             }
             None => {}
         }
