@@ -98,18 +98,6 @@ pub struct Offsets {
     pub stack_pt_regs: u32,
     /// 0 where the kernel has the helper `bpf_task_pt_regs`.
     pub pt_regs_helper: u32,
-    /// Of `struct msghdr`: the kind of its iterator; absent where programs cannot look there.
-    pub msg_iter_type: u32,
-    /// Likewise: bytes of the current buffer that are passed.
-    pub msg_iter_offset: u32,
-    /// Likewise: bytes that are not passed.
-    pub msg_iter_count: u32,
-    /// Likewise: the buffer, or the current entry of the list of buffers.
-    pub msg_iter_iov: u32,
-    /// The kind for one buffer of a program, not an offset; absent where that is a list of one.
-    pub iter_ubuf: u32,
-    /// The kind for a list of such buffers, not an offset.
-    pub iter_iovec: u32,
 }
 
 impl Offsets {
@@ -161,12 +149,6 @@ impl Offsets {
         task_stack: ABSENT,
         stack_pt_regs: ABSENT,
         pt_regs_helper: ABSENT,
-        msg_iter_type: ABSENT,
-        msg_iter_offset: ABSENT,
-        msg_iter_count: ABSENT,
-        msg_iter_iov: ABSENT,
-        iter_ubuf: ABSENT,
-        iter_iovec: ABSENT,
     };
 }
 

@@ -15,7 +15,7 @@ use super::{
     head, link,
     maps::{LetGo, RECORDS, count_loss},
     sock,
-    user::Source,
+    user::Current,
 };
 
 const FIXED: usize = size_of::<ExchangeRecord>();
@@ -235,18 +235,12 @@ pub(crate) fn backend_seen(key: BackendKey, netns: u32) {
     }
 }
 
-/// Sends the current call's DNS message.
-#[inline(always)]
-pub(crate) fn dns(pid_tgid: u64, bytes: u64, received: u32, buffer: impl Source) {
-    let first = buffer.look(bytes).first;
-    emit_dns(pid_tgid, bytes, received, first.base, first.len);
-}
-
-/// A global function: see the module comment of `programs`.
+/// Sends the current call's DNS message. A global function: see the module comment of `programs`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn emit_dns(pid_tgid: u64, bytes: u64, received: u32, base: u64, room: u64) -> u32 {
-    let mut len = if room < bytes { room } else { bytes };
+pub(crate) extern "C" fn dns(pid_tgid: u64, bytes: u64, received: u32) -> u32 {
+    let piece = Current::look().first;
+    let mut len = if piece.len < bytes { piece.len } else { bytes };
     if len > DNS_MAX as u64 {
         len = DNS_MAX as u64;
     }
@@ -277,7 +271,7 @@ extern "C" fn emit_dns(pid_tgid: u64, bytes: u64, received: u32, base: u64, room
         bpf_probe_read_user(
             (&raw mut (*record).message).cast(),
             len as u32,
-            base as *const _,
+            piece.base as *const _,
         );
     }
     entry.submit(0);

@@ -14,7 +14,7 @@ use super::{
     link,
     maps::count_loss,
     sock, stats,
-    user::{Current, Source},
+    user::Current,
 };
 
 /// Flags that belong to one exchange and go with it.
@@ -67,7 +67,7 @@ const RECEIVED: u8 = Direction::Received as u8;
 
 /// A traced thread sent `bytes` of payload: a request to a backend or a response to a client.
 #[inline(always)]
-pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64, buffer: impl Source) {
+pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
     if !enters(conn, pid_tgid) {
         return;
     }
@@ -75,7 +75,7 @@ pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64, buffe
     if !turn && body_goes_on(conn, bytes) {
         return;
     }
-    let current = buffer.look(bytes);
+    let current = Current::look();
     if bytes < TLS_GOODBYE_MAX && conn.flags & flags::TLS != 0 && is_goodbye(&current, bytes) {
         goodbye(sk, conn, &current, bytes);
         return;
@@ -106,13 +106,7 @@ fn is_pipelined(sk: u64, conn: &Conn, current: &Current) -> bool {
 
 /// A traced thread received `bytes` of payload: a request of a client or a response of a backend.
 #[inline(always)]
-pub(crate) fn received(
-    sk: u64,
-    conn: &mut Tracked,
-    bytes: u64,
-    pid_tgid: u64,
-    buffer: impl Source,
-) {
+pub(crate) fn received(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
     if !enters(conn, pid_tgid) {
         return;
     }
@@ -120,7 +114,7 @@ pub(crate) fn received(
     if !turn && body_goes_on(conn, bytes) {
         return;
     }
-    let current = buffer.look(bytes);
+    let current = Current::look();
     if !conn::is_upstream(conn) {
         if turn {
             request_turn::<false>(sk, conn, &current, bytes, pid_tgid);
@@ -315,7 +309,7 @@ fn request_turn<const UPSTREAM: bool>(
 /// A send failed before any byte of a new request left (EPIPE, ECONNRESET): that is an exchange too.
 #[inline(always)]
 pub(crate) fn request_refused(sk: u64, conn: &mut Tracked, pid_tgid: u64) {
-    let current = Current::of_call();
+    let current = Current::look();
     let method = head::head_method(current.first_word());
     if conn.flags & flags::TUNNEL != 0 || method == head::NO_METHOD {
         return;

@@ -40,14 +40,6 @@ fn read_or_zero<T: Copy + Default>(base: u64, offset: u32) -> T {
     value
 }
 
-/// Reads a field through a pointer whose type the verifier knows, which takes no helper. The offset must be
-/// one that is there.
-#[inline(always)]
-pub(crate) fn field<T: Copy>(base: *const u8, offset: u32) -> T {
-    // SAFETY: the verifier checks that the type has such a field.
-    unsafe { base.add(offset as usize).cast::<T>().read_volatile() }
-}
-
 /// The `struct sock` of a `struct socket`; 0 if it has none.
 #[inline(always)]
 pub(crate) fn of_socket(socket: u64) -> u64 {

@@ -71,19 +71,6 @@ impl<'a> Layout<'a> {
             .find(|ty| ty.raw_kind == KIND_STRUCT && ty.name == name.as_bytes())
     }
 
-    /// Value of a constant of an enum.
-    fn constant(&self, name: &str) -> Option<u32> {
-        let of = |ty: &Type<'a>| {
-            ty.constants()
-                .into_iter()
-                .find_map(|(found, value)| (found == name.as_bytes()).then_some(value))
-        };
-        self.types
-            .iter()
-            .filter(|ty| ty.kind == TypeKind::Enum)
-            .find_map(of)
-    }
-
     fn has_function(&self, name: &str) -> bool {
         self.types
             .iter()
@@ -190,47 +177,6 @@ impl Registers {
     }
 }
 
-/// Where `struct msghdr` has the buffers of the program, since its iterator has a plain kind (5.14).
-struct MessageIter {
-    kind: u32,
-    offset: u32,
-    count: u32,
-    iov: u32,
-    ubuf: u32,
-    iovec: u32,
-}
-
-impl MessageIter {
-    const ABSENT: Self = Self {
-        kind: ABSENT,
-        offset: ABSENT,
-        count: ABSENT,
-        iov: ABSENT,
-        ubuf: ABSENT,
-        iovec: ABSENT,
-    };
-
-    fn of(layout: &Layout<'_>) -> Option<Self> {
-        let of = |member: &str| layout.offset("msghdr", &format!("msg_iter.{member}"));
-        // Renamed in 6.4.
-        let iov = of("__iov").or_else(|| of("iov"))?;
-        // One buffer has a kind of its own since 6.0, and then lies in the same place.
-        let ubuf = match of("ubuf") {
-            Some(at) if at == iov => layout.constant("ITER_UBUF")?,
-            Some(_) => return None,
-            None => ABSENT,
-        };
-        Some(Self {
-            kind: of("iter_type")?,
-            offset: of("iov_offset")?,
-            count: of("count")?,
-            iov,
-            ubuf,
-            iovec: layout.constant("ITER_IOVEC")?,
-        })
-    }
-}
-
 /// Bytes of a thread's kernel stack, which no type tells: 16 KiB, and a page where pages are larger.
 /// <https://github.com/torvalds/linux/blob/v5.10/arch/x86/include/asm/page_64_types.h>,
 /// <https://github.com/torvalds/linux/blob/v5.10/arch/arm64/include/asm/memory.h>.
@@ -247,8 +193,6 @@ pub fn offsets(layout: &Layout<'_>, typed: bool) -> Result<Offsets, OffsetsError
         Registers::Stack { task_stack, at } => (ABSENT, task_stack, at),
         Registers::Unknown => (ABSENT, ABSENT, ABSENT),
     };
-    let iter = MessageIter::of(layout).filter(|_| typed);
-    let iter = iter.unwrap_or(MessageIter::ABSENT);
     let need = |structure: &'static str, member: &'static str| {
         layout
             .offset(structure, member)
@@ -307,12 +251,6 @@ pub fn offsets(layout: &Layout<'_>, typed: bool) -> Result<Offsets, OffsetsError
         task_stack,
         stack_pt_regs,
         pt_regs_helper,
-        msg_iter_type: iter.kind,
-        msg_iter_offset: iter.offset,
-        msg_iter_count: iter.count,
-        msg_iter_iov: iter.iov,
-        iter_ubuf: iter.ubuf,
-        iter_iovec: iter.iovec,
         oom_task_arg: match layout.tracepoint_args("mark_victim") {
             Some(args) if args >= 2 => 0,
             _ => ABSENT,
@@ -345,12 +283,6 @@ mod tests {
         assert!(found.tcp_snd_una > found.sock_sk_err);
         assert_ne!(found.tcp_bytes_received, ABSENT);
         assert_ne!(found.socket_sk, ABSENT);
-        if found.iter_ubuf != ABSENT {
-            assert_ne!(found.iter_ubuf, found.iter_iovec);
-            assert!(found.msg_iter_type < found.msg_iter_offset);
-            assert!(found.msg_iter_offset < found.msg_iter_iov);
-            assert_eq!(found.msg_iter_count, found.msg_iter_iov + 8);
-        }
     }
 
     #[test]
@@ -367,7 +299,6 @@ mod tests {
         // As if the kernel did not know its types.
         let stack = offsets(&layout, false).unwrap();
         assert_eq!(stack.pt_regs_helper, ABSENT);
-        assert_eq!(stack.msg_iter_type, ABSENT);
         if stack_size().is_some() {
             assert_ne!(stack.task_stack, ABSENT);
             assert!(stack.stack_pt_regs < stack_size().unwrap());

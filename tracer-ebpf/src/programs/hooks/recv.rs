@@ -14,10 +14,7 @@ use aya_ebpf::{
 use tracer_ebpf::{Tracked, marks};
 
 use super::call;
-use crate::programs::{
-    conn, dns, emit, exchange, first, link, sock,
-    user::{Message, Registers, Source},
-};
+use crate::programs::{conn, dns, emit, exchange, first, link, sock};
 
 const MSG_PEEK: i32 = 2;
 const EINTR: i32 = 4;
@@ -28,7 +25,7 @@ const ERESTARTSYS: i32 = 512;
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
     first::on_thread_stack(&ctx);
-    received(ctx.arg(1), || ctx.arg(2), || ctx.arg(0), Registers)
+    received(ctx.arg(1), || ctx.arg(2), || ctx.arg(0))
 }
 
 /// `inet_recvmsg(sock, msg, size, flags)` and `inet6_recvmsg`, which look alike; the result is behind
@@ -36,15 +33,7 @@ fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
 #[fexit]
 #[inline(always)]
 fn recv_exit(ctx: FExitContext) -> i32 {
-    received(
-        ctx.arg(4),
-        || ctx.arg(3),
-        || sock::of_socket(ctx.arg(0)),
-        Message {
-            header: ctx.arg(1),
-            size: ctx.arg(2),
-        },
-    )
+    received(ctx.arg(4), || ctx.arg(3), || sock::of_socket(ctx.arg(0)))
 }
 
 /// Either of the two.
@@ -58,24 +47,14 @@ fn recv_enter(ctx: ProbeContext) -> i32 {
 #[inline(always)]
 fn recv_return(ctx: RetProbeContext) -> i32 {
     match call::leave() {
-        Some(call) => received(
-            ctx.ret(),
-            || call.flags,
-            || sock::of_socket(call.socket),
-            Registers,
-        ),
+        Some(call) => received(ctx.ret(), || call.flags, || sock::of_socket(call.socket)),
         None => 0,
     }
 }
 
 /// The handler of them all.
 #[inline(always)]
-fn received(
-    ret: i32,
-    flags: impl FnOnce() -> i32,
-    sk: impl FnOnce() -> u64,
-    buffer: impl Source,
-) -> i32 {
+fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> i32 {
     if ret == -EAGAIN {
         return 0;
     }
@@ -93,9 +72,9 @@ fn received(
     if ret > 0 {
         // SAFETY: no arguments.
         match found.or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() })) {
-            Some(conn) => exchange::received(sk, conn, ret as u64, pid_tgid, buffer),
+            Some(conn) => exchange::received(sk, conn, ret as u64, pid_tgid),
             None if dns::is_query(sk) => {
-                emit::dns(pid_tgid, ret as u64, 1, buffer);
+                emit::dns(pid_tgid, ret as u64, 1);
             }
             None => {}
         }

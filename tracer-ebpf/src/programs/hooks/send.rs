@@ -14,10 +14,7 @@ use aya_ebpf::{
 use tracer_ebpf::{Direction, flags, marks};
 
 use super::call;
-use crate::programs::{
-    conn, dns, emit, exchange, first, link, sock,
-    user::{Message, Registers, Source},
-};
+use crate::programs::{conn, dns, emit, exchange, first, link, sock};
 
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
@@ -25,7 +22,7 @@ const ECONNRESET: i32 = 104;
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 fn sock_send_length(ctx: RawTracePointContext) -> i32 {
     first::on_thread_stack(&ctx);
-    sent(ctx.arg(1), || ctx.arg(0), Registers)
+    sent(ctx.arg(1), || ctx.arg(0))
 }
 
 // Inlined into what the macro makes of them: before 6.4 the verifier takes every number for precise once
@@ -36,21 +33,14 @@ fn sock_send_length(ctx: RawTracePointContext) -> i32 {
 #[fexit]
 #[inline(always)]
 fn send_exit(ctx: FExitContext) -> i32 {
-    sent(
-        ctx.arg(3),
-        || sock::of_socket(ctx.arg(0)),
-        Message {
-            header: ctx.arg(1),
-            size: ctx.arg(2),
-        },
-    )
+    sent(ctx.arg(3), || sock::of_socket(ctx.arg(0)))
 }
 
 /// `inet_sendpage(sock, page, offset, size, flags)`.
 #[fexit]
 #[inline(always)]
 fn sendpage_exit(ctx: FExitContext) -> i32 {
-    sent(ctx.arg(5), || sock::of_socket(ctx.arg(0)), Registers)
+    sent(ctx.arg(5), || sock::of_socket(ctx.arg(0)))
 }
 
 /// Any of the three.
@@ -64,14 +54,14 @@ fn send_enter(ctx: ProbeContext) -> i32 {
 #[inline(always)]
 fn send_return(ctx: RetProbeContext) -> i32 {
     match call::leave() {
-        Some(call) => sent(ctx.ret(), || sock::of_socket(call.socket), Registers),
+        Some(call) => sent(ctx.ret(), || sock::of_socket(call.socket)),
         None => 0,
     }
 }
 
 /// The handler of them all.
 #[inline(always)]
-fn sent(ret: i32, sk: impl FnOnce() -> u64, buffer: impl Source) -> i32 {
+fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
     let Some(pid_tgid) = conn::maybe_traced_thread() else {
         return 0;
     };
@@ -84,9 +74,9 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64, buffer: impl Source) -> i32 {
     let tracked = || found.or_else(|| conn::adopt(sk, unsafe { bpf_ktime_get_ns() }));
     if ret > 0 {
         match tracked() {
-            Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid, buffer),
+            Some(conn) => exchange::sent(sk, conn, ret as u64, pid_tgid),
             None if dns::is_query(sk) => {
-                emit::dns(pid_tgid, ret as u64, 0, buffer);
+                emit::dns(pid_tgid, ret as u64, 0);
             }
             None => {}
         }
