@@ -120,6 +120,7 @@ fn overhead_part(result: &Value) -> String {
     part += &latencies(result);
     part += &hooks(result);
     part += &targets(result);
+    part += "\nWhere the spreads of two tracers overlap in the table, this run does not tell which of them costs less.\n";
     for why in array(&result["missing"]) {
         part += &format!("\nNot measured: {}.\n", text(why));
     }
