@@ -27,6 +27,6 @@ pub use hist::{
 pub use load::{ABSENT, Config, Offsets, loss};
 pub use record::{
     BackendRecord, Cause, DNS_MAX, DnsRecord, ExchangeRecord, HEAD_MAX, Kind, ProcessRecord,
-    RecordHeader, SocketFacts, process,
+    RecordHeader, SignRecord, SocketFacts, process,
 };
 pub use tracked::{Conn, Tracked, TrackedLong, TrackedWith, marks};

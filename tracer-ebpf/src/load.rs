@@ -36,8 +36,28 @@ pub struct Config {
     pub snaplen: u32,
     /// Report every n-th finished exchange; 0 reports none, 1 all.
     pub sample_every: u32,
+    /// Not 0 if payload may go unseen for a while, until a first sign of a failure: see [`Standby`].
+    pub standby: u32,
+    /// Zero.
+    pub pad: u32,
     /// Bit `n` set: status `n` is reported (0..640).
     pub status: [u64; 10],
+}
+
+/// Places of the array that user space and the programs share where payload may go unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Standby {
+    /// Counts up each time that payload begins to be seen (odd), or ceases to be (even). What is known of the
+    /// messages of a connection belongs to one such period.
+    Epoch = 0,
+    /// Not 0 once a sign was reported in this period: one is enough.
+    SignSent = 1,
+}
+
+impl Standby {
+    /// Number of places.
+    pub const LEN: usize = 2;
 }
 
 /// Byte offsets of kernel structure members, from BTF, a read-only global. [`ABSENT`] where the

@@ -19,6 +19,8 @@ pub enum Kind {
     Backend = 4,
     /// A DNS message of a traced process ([`DnsRecord`]).
     Dns = 5,
+    /// The first sign of a failure while tracing stands by ([`SignRecord`]).
+    Sign = 6,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             3 => Some(Self::Process),
             4 => Some(Self::Backend),
             5 => Some(Self::Dns),
+            6 => Some(Self::Sign),
             _ => None,
         }
     }
@@ -209,6 +212,29 @@ pub struct DnsRecord {
     pub len: u32,
     /// The first bytes of the message.
     pub message: [u8; DNS_MAX],
+}
+
+/// While tracing stands by, a traced process sent a client something that begins like a response with a
+/// watched status.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignRecord {
+    /// Header.
+    pub header: RecordHeader,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// The client, network byte order, IPv4 in the first four bytes.
+    pub remote_addr: [u8; 16],
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Of the client, host byte order.
+    pub remote_port: u16,
+    /// Host byte order.
+    pub local_port: u16,
+    /// The status.
+    pub status: u16,
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == 16);

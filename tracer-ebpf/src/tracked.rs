@@ -92,8 +92,8 @@ pub struct Conn {
     /// Zero.
     pub pad2: [u8; 2],
     pub netns: u32,
-    /// Zero.
-    pub pad4: [u8; 4],
+    /// The period ([`crate::load::Standby`]) that what is known of its messages belongs to.
+    pub epoch: u32,
     pub local_addr: [u8; 16],
 
     pub opened_ns: u64,

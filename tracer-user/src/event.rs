@@ -297,6 +297,76 @@ pub enum KernelEvent {
     Backend(SeenBackend),
     /// A DNS message.
     Dns(DnsMessage),
+    /// The first sign of a failure while tracing stood by.
+    Sign(SentSign),
+}
+
+/// While tracing stood by, a response with a watched status began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentSign {
+    /// When.
+    pub time_ns: MonoNs,
+    /// Process that sent it.
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+    /// Who got it.
+    pub client: SocketAddr,
+    /// Port that the client asked.
+    pub local_port: u16,
+    /// The status.
+    pub status: u16,
+}
+
+/// What ended a time in which tracing stood by. It is told, and not explained: what led to it went unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// A client got a response with a watched status.
+    Response {
+        /// The status.
+        status: u16,
+        /// Who got it.
+        client: SocketAddr,
+    },
+    /// The kernel saw a connection fail.
+    Connection {
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// A log tells of a failure.
+    Log,
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response { status, client } => write!(f, "{client} got a {status}"),
+            Self::Connection { remote } => write!(f, "a connection with {remote} failed"),
+            Self::Log => f.write_str("a log tells of a failure"),
+        }
+    }
+}
+
+/// Tracing begins to stand by, or ceases to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standby {
+    /// When.
+    pub time_ns: MonoNs,
+    /// Why requests and responses are looked at from now on; `None`: they are not.
+    pub woken_by: Option<Sign>,
+}
+
+impl fmt::Display for Standby {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.woken_by {
+            Some(sign) => write!(
+                f,
+                "{sign} while tracing stood by, so why is not known; everything is traced from now on"
+            ),
+            None => f.write_str("standing by for the first sign of a failure"),
+        }
+    }
 }
 
 /// The kind of a proxy: decides the wording of advice and what a status means.
@@ -571,6 +641,8 @@ pub enum Input {
     ListenQueue(ListenQueue),
     /// A process failed a request without a backend connection; this is what it had open.
     UpstreamsInUse(UpstreamsInUse),
+    /// Tracing begins to stand by, or ceases to.
+    Standby(Standby),
     /// Time has passed.
     Tick(MonoNs),
     /// Values from the configurations of all traced proxies; the last ones before the end count.
@@ -594,6 +666,8 @@ impl Input {
             Self::Start(start) => Some(start.started_mono_ns),
             Self::Kernel(KernelEvent::Exchange(exchange)) => Some(exchange.time_ns),
             Self::Kernel(KernelEvent::Dns(message)) => Some(message.time_ns),
+            Self::Kernel(KernelEvent::Sign(sign)) => Some(sign.time_ns),
+            Self::Standby(standby) => Some(standby.time_ns),
             Self::Kernel(KernelEvent::Process(_) | KernelEvent::Backend(_))
             | Self::Since(_)
             | Self::Proxy(_)

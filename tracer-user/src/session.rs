@@ -1,6 +1,7 @@
 //! One session: inputs in, cases out. The same code for live capture and replay.
 
 mod groups;
+mod standby;
 mod tally;
 
 use crate::case::Case;

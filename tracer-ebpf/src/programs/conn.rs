@@ -1,16 +1,22 @@
 //! The connection table.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, maps::Array};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    maps::Array,
+};
 use tracer_ebpf::{
-    Conn, HEAD_USUAL, Role, Tracked, TrackedLong, conn::NO_REASON, flags, load::PROCESS_BACKEND,
-    loss, marks,
+    Conn, Direction, HEAD_USUAL, Role, Tracked, TrackedLong, conn::NO_REASON, flags,
+    load::PROCESS_BACKEND, loss, marks,
 };
 
 use super::maps::{
     BACKEND_PORTS, CONNS, CONNS_LONG, LISTEN_PORTS, PROCESS_FILTER, PROCESSES, count_loss,
     filter_index,
 };
-use super::{globals::snaplen, sock};
+use super::{
+    globals::{epoch, may_stand_by, snaplen},
+    sock,
+};
 
 // SAFETY: all-zero bytes are a valid value.
 static ZERO_CONN: TrackedLong = unsafe { core::mem::zeroed() };
@@ -21,9 +27,95 @@ fn keeps_long() -> bool {
     snaplen() > HEAD_USUAL as u32
 }
 
-/// The tracked connection of this socket.
+/// The tracked connection of a hook's socket. If payload of it may have gone unseen, what was known of its
+/// messages is forgotten first.
+#[inline(always)]
+pub(crate) fn enter(sk: u64) -> Option<&'static mut Tracked> {
+    let conn = find(sk)?;
+    if may_stand_by() && conn.epoch != epoch() {
+        conn_renew(sk);
+    }
+    Some(conn)
+}
+
+/// The tracked connection of any socket; `None`, too, if nothing happened to it in this period: what is known of
+/// its messages may be wrong.
 #[inline(always)]
 pub(crate) fn get(sk: u64) -> Option<&'static mut Tracked> {
+    let conn = find(sk)?;
+    (!may_stand_by() || conn.epoch == epoch()).then_some(conn)
+}
+
+/// Is there an entry for this socket?
+#[inline(always)]
+pub(crate) fn is_tracked(sk: u64) -> bool {
+    find(sk).is_some()
+}
+
+/// Does tracing stand by now? It does in even periods.
+#[inline(always)]
+pub(crate) fn payload_goes_unseen() -> bool {
+    may_stand_by() && epoch() & 1 == 0
+}
+
+/// Flags that tell of the connection, and not of what was seen of its messages.
+const OF_CONNECTION: u32 = flags::ADOPTED
+    | flags::USED_BEFORE
+    | flags::TUNNEL
+    | flags::PEER_FIN_FIRST
+    | flags::ABORTED
+    | flags::OVER
+    | flags::BACKEND
+    | flags::NO_SYN
+    | flags::NO_DESCRIPTOR;
+
+/// Payload may have gone unseen since this connection was last looked at: what was known of its messages is
+/// forgotten, as if it had been found open just now. A global function: see the module comment of `programs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conn_renew(sk: u64) -> u32 {
+    let Some(conn) = find(sk) else { return 0 };
+    conn.epoch = epoch();
+    if conn.established_ns == 0 || !(conn.exchange > 0 || sock::has_carried(sk)) {
+        return 0;
+    }
+    // Links to it were made for a message of before.
+    // SAFETY: no arguments.
+    conn.key.generation = unsafe { bpf_ktime_get_ns() };
+    conn.flags = conn.flags & OF_CONNECTION | flags::ADOPTED | flags::USED_BEFORE;
+    conn.marks &= marks::ENDED;
+    conn.direction = Direction::None as u8;
+    conn.exchange = 0;
+    conn.status = 0;
+    conn.request_head_len = 0;
+    conn.response_head_len = 0;
+    conn.tail_len = 0;
+    conn.link.sk = 0;
+    conn.link_how = 0;
+    conn.total_us = 0;
+    conn.idle_us = 0;
+    conn.request_start_ns = 0;
+    conn.response_start_ns = 0;
+    conn.response_last_ns = 0;
+    conn.request_bytes = 0;
+    conn.response_bytes = 0;
+    conn.target_hash = 0;
+    conn.idle_since_ns = 0;
+    conn.goodbye_ns = 0;
+    conn.end_read_ns = 0;
+    conn.retransmit_first_ns = 0;
+    conn.retransmit_last_ns = 0;
+    conn.retransmits = 0;
+    conn.retransmit_same = 0;
+    conn.sent_last_len = 0;
+    conn.send_errno = 0;
+    conn.recv_errno = 0;
+    1
+}
+
+/// The same, whatever is known of its messages.
+#[inline(always)]
+fn find(sk: u64) -> Option<&'static mut Tracked> {
     let ptr = if keeps_long() {
         // A longer one begins in the same way.
         CONNS_LONG.get_ptr_mut(&sk)?.cast()
@@ -169,9 +261,12 @@ pub(crate) fn create(sk: u64, role: Role, now: u64, flags: u32) -> Option<&'stat
         count_loss(loss::CONN_TABLE);
         return None;
     }
-    let conn = get(sk)?;
+    let conn = find(sk)?;
     conn.key.sk = sk;
     conn.key.generation = now;
+    if may_stand_by() {
+        conn.epoch = epoch();
+    }
     conn.role = role as u8;
     conn.flags = flags;
     conn.reset_sent_reason = NO_REASON;

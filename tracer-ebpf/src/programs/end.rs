@@ -157,7 +157,7 @@ fn client_over(sk: u64, conn: &mut Tracked) {
 fn backend_over(sk: u64, conn: &mut Tracked) {
     let cut = if conn.exchange == 0 {
         // Bytes came that no thread has read.
-        sock::payload_so_far(sk) > 0
+        !conn::payload_goes_unseen() && sock::payload_so_far(sk) > 0
     } else if conn.flags & flags::TLS != 0 {
         // A goodbye is no answer.
         conn.response_bytes < TLS_ANSWER_MIN

@@ -1,6 +1,8 @@
-//! Read-only globals, set by the loader before verification: the verifier sees constants and prunes.
+//! Globals. Most are read-only, set by the loader before verification: the verifier sees constants and prunes.
 
-use tracer_ebpf::{Config, Offsets};
+use core::cell::UnsafeCell;
+
+use tracer_ebpf::{Config, Offsets, load::Standby};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::NONE;
@@ -9,8 +11,40 @@ static OFFSETS: Offsets = Offsets::NONE;
 static CONFIG: Config = Config {
     snaplen: 512,
     sample_every: 0,
+    standby: 0,
+    pad: 0,
     status: [0; 10],
 };
+
+#[repr(transparent)]
+struct Shared([UnsafeCell<u32>; Standby::LEN]);
+
+// SAFETY: each place is read and written as a whole.
+unsafe impl Sync for Shared {}
+
+/// The only one that changes; by its section user space finds it.
+#[unsafe(no_mangle)]
+static STANDBY: Shared = Shared([const { UnsafeCell::new(0) }; Standby::LEN]);
+
+/// The value of that place.
+#[inline(always)]
+pub(crate) fn standby(place: Standby) -> u32 {
+    // SAFETY: see `Shared`.
+    unsafe { STANDBY.0[place as usize].get().read_volatile() }
+}
+
+/// Sets it.
+#[inline(always)]
+pub(crate) fn set_standby(place: Standby, value: u32) {
+    // SAFETY: see `Shared`.
+    unsafe { STANDBY.0[place as usize].get().write_volatile(value) };
+}
+
+/// The period of now, see [`Standby::Epoch`].
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    standby(Standby::Epoch)
+}
 
 /// The offsets of this kernel. Volatile, so that the compiler does not fold the defaults in.
 macro_rules! offset {
@@ -43,6 +77,13 @@ pub(crate) fn snaplen() -> u32 {
 pub(crate) fn sample_every() -> u32 {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const CONFIG.sample_every) }
+}
+
+/// May payload go unseen for a while?
+#[inline(always)]
+pub(crate) fn may_stand_by() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const CONFIG.standby) != 0 }
 }
 
 /// Is this status to be reported?

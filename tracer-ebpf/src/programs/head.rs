@@ -525,7 +525,7 @@ fn status(region: *const u8, len: u32) -> u16 {
 }
 
 #[inline(always)]
-fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
+pub(crate) fn status_at(region: *const u8, at: usize, len: u32) -> u16 {
     if len < at as u32 + 12 {
         return 0;
     }

@@ -1,5 +1,7 @@
 //! Fields of `struct sock` and friends, at the offsets that the loader found in BTF.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
 };
@@ -63,6 +65,18 @@ pub(crate) fn state(sk: u64) -> u8 {
 #[inline(always)]
 pub(crate) fn local_port(sk: u64) -> u16 {
     read_or_zero(sk, offset!(sock_skc_num))
+}
+
+/// As [`local_port`], by one instruction instead of a helper's call.
+///
+/// # Safety
+///
+/// `sk` is a `struct sock` that the verifier knows as such.
+#[inline(always)]
+pub(crate) unsafe fn typed_local_port(sk: *const c_void) -> u16 {
+    let at = sk.cast::<u8>().wrapping_add(offset!(sock_skc_num) as usize);
+    // SAFETY: as the caller says; the offset is the kernel's, and a capture does not begin without it.
+    unsafe { *at.cast() }
 }
 
 /// Source port of the segments of a full socket, host byte order: stays when the port is given back.
@@ -146,6 +160,32 @@ pub(crate) fn write_seq(sk: u64) -> u32 {
 #[inline(always)]
 pub(crate) fn payload_so_far(sk: u64) -> u64 {
     read_or_zero::<u64>(sk, offset!(tcp_bytes_received))
+}
+
+/// Has the established connection carried payload either way, or is some on its way?
+#[inline(always)]
+pub(crate) fn has_carried(sk: u64) -> bool {
+    // The SYN of who connects counts as a byte.
+    payload_so_far(sk) > 0
+        || read_or_zero::<u64>(sk, offset!(tcp_bytes_acked)) > 1
+        || write_seq(sk) != snd_una(sk)
+}
+
+/// The peer's address, network byte order, IPv4 in the first four bytes.
+#[inline(always)]
+pub(crate) fn remote_addr(sk: u64, family: u16) -> [u8; 16] {
+    let mut addr = [0; 16];
+    if family == AF_INET {
+        put_ipv4(&mut addr, read_or_zero(sk, offset!(sock_skc_daddr)));
+    } else {
+        addr = read_or_zero(sk, offset!(sock_skc_v6_daddr));
+    }
+    addr
+}
+
+#[inline(always)]
+pub(crate) fn family(sk: u64) -> u16 {
+    read_or_zero(sk, offset!(sock_skc_family))
 }
 
 /// Payload that arrived and that the process has not read, bytes. A FIN counts as one.

@@ -27,7 +27,7 @@ use super::renewal::{self, Moments};
 use crate::capture::live::{mono_now, unix_now};
 use crate::capture::{Sink, Wish};
 use crate::case::{Case, Outcome};
-use crate::event::{Input, KernelEvent, Losses, MonoNs, SessionStart};
+use crate::event::{Input, KernelEvent, Losses, MonoNs, SessionStart, Standby};
 use crate::session::Session;
 
 const SECOND: u64 = 1_000_000_000;
@@ -191,6 +191,17 @@ impl Keeper {
                 );
                 self.burst_due_s = Some(second + AFTER_BURST_S);
             }
+        }
+    }
+
+    fn stands_by(&self, standby: &Standby) {
+        let mut vitals = held(&self.parts.pages.vitals);
+        vitals.tracing = standby.woken_by.is_some();
+        if vitals.tracing {
+            vitals.wakes += 1;
+            tracing::warn!("{standby}");
+        } else {
+            tracing::info!("{standby}");
         }
     }
 
@@ -474,6 +485,7 @@ fn keep_what_stays(config: &mut Config, old: &Config) -> Vec<&'static str> {
     stays!(capture.statuses, "statuses of [capture]");
     stays!(capture.snaplen, "snaplen of [capture]");
     stays!(capture.sample_every, "sample of [capture]");
+    stays!(capture.standby_seconds, "standby_seconds of [capture]");
     stays!(capture.ring_bytes, "ring_bytes of [capture]");
     stays!(capture.max_connections, "max_connections of [capture]");
     stays!(capture.types, "btf of [capture]");
@@ -495,6 +507,10 @@ impl Sink for Keeper {
             Input::Losses(losses) => {
                 self.losses.clone_from(losses);
                 self.take(&Input::Losses(self.losses_since()));
+            }
+            Input::Standby(standby) => {
+                self.stands_by(standby);
+                self.take(input);
             }
             Input::Kernel(KernelEvent::Exchange(_)) => {
                 self.moments.last_exchange = self.now;

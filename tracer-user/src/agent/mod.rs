@@ -106,7 +106,7 @@ fn start(path: &Path, config: Config, tap: log::Tap, began: Instant) -> anyhow::
     });
     let options = config.capture_options();
     let mut warn = |warning: String| tracing::warn!("{warning}");
-    let attached = Ready::check(&options)?.attach(&options, &mut warn)?;
+    let mut attached = Ready::check(&options)?.attach(&options, &mut warn)?;
     let ms = began.elapsed().as_millis();
     match attached.summary() {
         Some(traced) => tracing::info!("tracing {traced} (attached in {ms} ms)"),
@@ -134,7 +134,7 @@ fn start(path: &Path, config: Config, tap: log::Tap, began: Instant) -> anyhow::
             );
         }
     }
-    give_up_rights(&attached);
+    give_up_rights(&mut attached, options.standby.is_some());
     let (orders, ordered) = mpsc::channel(ORDERS);
     let control = Control::listen(&config.socket(), orders)?;
     let exporters = exporters(&config, metrics, &delivered)?;
@@ -203,8 +203,8 @@ fn exporters(
     Ok(exporters)
 }
 
-fn give_up_rights(attached: &Attached) {
-    let outcome = rights::drop_unneeded(attached.tracer());
+fn give_up_rights(attached: &mut Attached, stands_by: bool) {
+    let outcome = rights::drop_unneeded(attached.tracer(), stands_by);
     for refused in &outcome.refused {
         tracing::warn!("a right could not be given up: {refused}");
     }

@@ -35,6 +35,13 @@ const BPF: (CapabilitySet, Kept) = (
         why: "this kernel wants it for every look into a map",
     },
 );
+const PERFMON: (CapabilitySet, Kept) = (
+    CapabilitySet::PERFMON,
+    Kept {
+        name: "CAP_PERFMON",
+        why: "to attach programs when something fails while tracing stands by",
+    },
+);
 /// In place of the former before 5.8.
 const ADMIN: (CapabilitySet, Kept) = (
     CapabilitySet::SYS_ADMIN,
@@ -53,7 +60,9 @@ pub(super) struct Outcome {
 }
 
 /// Drops them, for this thread and those that it starts from now on. Call it while it is the only one.
-pub(super) fn drop_unneeded(tracer: &Tracer) -> Outcome {
+///
+/// `stands_by`: programs are to be attached later on.
+pub(super) fn drop_unneeded(tracer: &mut Tracer, stands_by: bool) -> Outcome {
     let mut refused = Vec::new();
     let before = match capabilities(None) {
         Ok(sets) => sets,
@@ -67,9 +76,15 @@ pub(super) fn drop_unneeded(tracer: &Tracer) -> Outcome {
     };
     // New kernels ask for a right when a map is made, older ones at every look.
     let bare = [PTRACE, READ];
-    let ways = [&bare[..], &[PTRACE, READ, BPF], &[PTRACE, READ, BPF, ADMIN]];
-    let enough = |way: &&&[(CapabilitySet, Kept)]| works_with(tracer, before, set_of(way));
-    let way = ways.iter().find(enough).copied().unwrap_or(ways[2]);
+    let ways = [
+        &bare[..],
+        &[PTRACE, READ, BPF],
+        &[PTRACE, READ, BPF, PERFMON],
+        &[PTRACE, READ, BPF, ADMIN],
+    ];
+    let mut enough =
+        |way: &&&[(CapabilitySet, Kept)]| works_with(tracer, stands_by, before, set_of(way));
+    let way = ways.iter().find(&mut enough).copied().unwrap_or(ways[3]);
     let keep = set_of(way) & before.permitted;
     // While CAP_SETPCAP is there. A service manager may have emptied the set before us.
     for bit in 0..u64::BITS {
@@ -108,11 +123,24 @@ fn only(keep: CapabilitySet) -> CapabilitySets {
 }
 
 /// Tries in a thread of its own, whose rights are lost with it.
-fn works_with(tracer: &Tracer, before: CapabilitySets, keep: CapabilitySet) -> bool {
+fn works_with(
+    tracer: &mut Tracer,
+    stands_by: bool,
+    before: CapabilitySets,
+    keep: CapabilitySet,
+) -> bool {
     std::thread::scope(|scope| {
         let tried = scope.spawn(|| {
-            set_capabilities(None, only(keep & before.permitted)).is_ok() && tracer.can_use_maps()
+            set_capabilities(None, only(keep & before.permitted)).is_ok()
+                && tracer.can_use_maps()
+                && (!stands_by || can_wake(tracer))
         });
         tried.join().unwrap_or(false)
     })
+}
+
+/// Afterwards tracing stands by again.
+fn can_wake(tracer: &mut Tracer) -> bool {
+    let woke = tracer.wake().is_ok();
+    tracer.stand_by().is_ok() && woke
 }

@@ -9,7 +9,7 @@ use crate::event::Losses;
 use crate::export::{Family, Label, Point, Points};
 
 /// Figures of the agent, kept current by its loop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Vitals {
     pub(super) started_unix_s: f64,
     pub(super) uptime_s: f64,
@@ -27,6 +27,32 @@ pub(super) struct Vitals {
     pub(super) reloads: BTreeMap<&'static str, u64>,
     pub(super) clock_steps: u64,
     pub(super) sessions: u64,
+    /// Requests and responses are looked at; else tracing stands by.
+    pub(super) tracing: bool,
+    /// Times that it ceased to.
+    pub(super) wakes: u64,
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self {
+            started_unix_s: 0.0,
+            uptime_s: 0.0,
+            traced: 0,
+            cases: BTreeMap::new(),
+            losses: Losses::new(),
+            lookback_bytes: 0,
+            lookback_limit_bytes: 0,
+            lookback_seconds: 0.0,
+            lookback_refused: 0,
+            snapshots: BTreeMap::new(),
+            reloads: BTreeMap::new(),
+            clock_steps: 0,
+            sessions: 0,
+            tracing: true,
+            wakes: 0,
+        }
+    }
 }
 
 impl Vitals {
@@ -137,6 +163,18 @@ impl Vitals {
                 "Times that tables were begun anew.",
                 counter(self.sessions),
             ),
+            Family::new(
+                "why502.agent.tracing",
+                "1",
+                "1 while requests and responses are looked at, 0 while tracing stands by.",
+                gauge(f64::from(u8::from(self.tracing))),
+            ),
+            Family::new(
+                "why502.agent.wakes",
+                "{wake}",
+                "Times that a first sign of a failure was seen while tracing stood by.",
+                counter(self.wakes),
+            ),
         ]
     }
 
@@ -147,6 +185,7 @@ impl Vitals {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.uptime_s as u64,
             "traced_processes": self.traced,
+            "tracing": self.tracing,
             "cases": self.cases.values().sum::<u64>(),
         });
         format!("{health}\n")

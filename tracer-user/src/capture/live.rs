@@ -24,11 +24,14 @@ use super::locals::{Answer, Locals};
 use super::options::{CaptureOptions, LogOption};
 use super::queues::Queues;
 use super::sink::{Sink, Wish};
+use super::standby::{Standby, Verdict};
 use super::targets::Targets;
 use crate::config::Configs;
 use crate::decode::decode;
 use crate::discover::Selection;
-use crate::event::{Exchange, Input, KernelEvent, Losses, MonoNs, ProcessEvent, ProxyProcess};
+use crate::event::{
+    self, Exchange, Input, KernelEvent, Losses, MonoNs, ProcessEvent, ProxyProcess, Sign,
+};
 use crate::kernel::loader::Tracer;
 
 /// Lets deadlines of the session pass. A case is on the screen at most this much later than it is
@@ -94,6 +97,7 @@ pub(crate) async fn run<S: Sink>(
         tracer,
         watched,
         remote_view: options.remote_view,
+        standby: options.standby.map(Standby::new),
         unread: Vec::new(),
         sink,
         undecoded: 0,
@@ -237,6 +241,7 @@ struct Live<S> {
     tracer: Tracer,
     watched: Watched,
     remote_view: bool,
+    standby: Option<Standby>,
     /// Processes whose configuration was not read yet.
     unread: Vec<ProxyProcess>,
     sink: S,
@@ -263,6 +268,10 @@ impl<S: Sink> Live<S> {
                     self.feed(&Input::Kernel(KernelEvent::Dns(message)))?;
                 }
                 Ok(KernelEvent::Exchange(exchange)) => self.exchange(exchange)?,
+                Ok(KernelEvent::Sign(sign)) => self.sign(Sign::Response {
+                    status: sign.status,
+                    client: sign.client,
+                })?,
                 Err(error) => {
                     self.undecoded += 1;
                     if self.undecoded == 1 {
@@ -279,7 +288,50 @@ impl<S: Sink> Live<S> {
         self.sink.input(input, mono_now() / 1_000_000_000)
     }
 
+    /// Something fails: it is looked at from now on.
+    fn sign(&mut self, sign: Sign) -> anyhow::Result<()> {
+        let Some(standby) = &mut self.standby else {
+            return Ok(());
+        };
+        if !standby.stands_by() {
+            standby.failed(Instant::now());
+            return Ok(());
+        }
+        self.tracer.wake()?;
+        let time_ns = mono_now();
+        standby.woken(time_ns, Instant::now());
+        self.feed(&Input::Standby(event::Standby {
+            time_ns,
+            woken_by: Some(sign),
+        }))?;
+        self.tracer.end_standby();
+        Ok(())
+    }
+
+    /// Stands by again once nothing has failed for long enough.
+    fn rest(&mut self) -> anyhow::Result<()> {
+        let Some(standby) = &mut self.standby else {
+            return Ok(());
+        };
+        if !standby.is_due(Instant::now()) {
+            return Ok(());
+        }
+        self.tracer.stand_by()?;
+        standby.rests();
+        self.feed(&Input::Standby(event::Standby {
+            time_ns: mono_now(),
+            woken_by: None,
+        }))
+    }
+
     fn exchange(&mut self, mut exchange: Box<Exchange>) -> anyhow::Result<()> {
+        if let Some(standby) = &mut self.standby
+            && standby.judge(&exchange, Instant::now()) == Verdict::Sign
+        {
+            return self.sign(Sign::Connection {
+                remote: exchange.remote,
+            });
+        }
         self.last_event = Some(Instant::now());
         if self.remote_view {
             exchange.reset_received_reason = None;
@@ -350,6 +402,7 @@ impl<S: Sink> Live<S> {
             self.last_event = Some(Instant::now());
         }
         for line in lines {
+            self.sign(Sign::Log)?;
             self.feed(&Input::Log(line))?;
         }
         Ok(())
@@ -395,6 +448,7 @@ impl<S: Sink> Live<S> {
 
     fn tick(&mut self) -> anyhow::Result<()> {
         self.icmp()?;
+        self.rest()?;
         let busy = self
             .last_event
             .is_some_and(|at| at.elapsed() < LONGEST_DEADLINE);

@@ -11,6 +11,7 @@ mod memory;
 pub mod options;
 mod queues;
 mod sink;
+mod standby;
 mod targets;
 
 use std::path::Path;
@@ -100,6 +101,9 @@ impl Ready {
         let mut targets = Targets::new(options.selection.clone(), options.role);
         let mut proxies = targets.look(&mut tracer)?;
         tracer.attach()?;
+        if options.standby.is_some() {
+            tracer.stand_by()?;
+        }
         notes.extend(
             tracer
                 .refused_hooks()
@@ -160,8 +164,8 @@ pub(crate) struct Attached {
 
 impl Attached {
     /// The programs and their maps.
-    pub(crate) fn tracer(&self) -> &Tracer {
-        &self.tracer
+    pub(crate) fn tracer(&mut self) -> &mut Tracer {
+        &mut self.tracer
     }
 
     /// Which processes are traced, in words; `None`: no one yet.
@@ -178,6 +182,12 @@ impl Attached {
         let mut first = vec![Input::Start(self.start)];
         first.extend(self.proxies.into_iter().map(Input::Proxy));
         first.extend(config.map(Input::Config));
+        if options.standby.is_some() {
+            first.push(Input::Standby(crate::event::Standby {
+                time_ns: live::mono_now(),
+                woken_by: None,
+            }));
+        }
         Watching {
             tracer: self.tracer,
             watched: live::Watched {
@@ -206,6 +216,7 @@ fn settings(options: &CaptureOptions) -> Settings {
     Settings {
         snaplen: u32::from(options.snaplen),
         sample_every: options.sample_every,
+        standby: options.standby.is_some(),
         verbose: options.verbose,
         // 499 stands for "the client gave up" and is never on the wire.
         statuses: options

@@ -81,6 +81,9 @@ pub struct CaptureOptions {
     pub outcomes: Vec<Outcome>,
     /// Record every n-th healthy exchange; 0 none, 1 all.
     pub sample_every: u32,
+    /// Stand by until something fails, and again after this time without a failure; `None`: look at everything
+    /// all the time.
+    pub standby: Option<Duration>,
     /// Bytes of each message head to keep.
     pub snaplen: u16,
     /// Logs to follow.

@@ -120,6 +120,9 @@ impl Sink for Report {
             eprintln!("why502: warning: {trouble}");
             self.session.note(trouble);
         }
+        if let Input::Standby(standby) = input {
+            eprintln!("why502: {standby}.");
+        }
         let cases = self
             .reporter
             .input(&mut self.session, input, &mut self.out)

@@ -283,6 +283,16 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "RATE", value_parser = values::sample_every, help_heading = "What to report")]
     pub sample: Option<u32>,
 
+    /// Stand by until something fails, and again after this time without a failure
+    ///
+    /// For a capture of hours or days on a proxy that carries much: while tracing stands by, only the beginning of
+    /// what clients are sent is looked at, which costs a fraction. What wakes it is a response with a status of
+    /// --status, a connection to a backend that cannot be made, or a line of a --log. That first failure is told
+    /// and not explained, since what led to it went unseen; those that follow are. Responses that are cut off, and
+    /// failures that a retry hides, wake nobody. Needs Linux 6.3.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["all", "sample"], help_heading = "What to trace")]
+    pub standby: Option<Duration>,
+
     /// Keep at most this many first bytes of each request and response head, 64 to 1024
     ///
     /// The method, path and request id of a case come from them, and how long a response's body should be: where

@@ -59,6 +59,7 @@ impl TryFrom<CaptureArgs> for CaptureOptions {
             } else {
                 args.sample.unwrap_or(0)
             },
+            standby: args.standby,
             snaplen: args.snaplen,
             logs: args.log,
             write: args.write,
@@ -157,6 +158,7 @@ mod tests {
             statuses: vec![502, 503, 504],
             outcomes: Outcome::ALL.to_vec(),
             sample_every: 0,
+            standby: None,
             snaplen: 512,
             logs: Vec::new(),
             write: None,

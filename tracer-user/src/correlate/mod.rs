@@ -197,7 +197,7 @@ impl Correlator {
                 self.readings.process(*reading);
                 Vec::new()
             }
-            Input::Kernel(KernelEvent::Backend(_)) => Vec::new(),
+            Input::Kernel(KernelEvent::Backend(_) | KernelEvent::Sign(_)) => Vec::new(),
             Input::Icmp(error) => {
                 self.icmp.learn(*error);
                 Vec::new()
@@ -214,6 +214,7 @@ impl Correlator {
                 Vec::new()
             }
             Input::Log(read) => self.advance(read.time_ns),
+            Input::Standby(standby) => self.advance(standby.time_ns),
             Input::Since(_) | Input::Backends(_) | Input::Config(_) | Input::LogSources(_) => {
                 Vec::new()
             }

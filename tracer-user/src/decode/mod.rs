@@ -55,6 +55,7 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent, DecodeError> {
         Some(Kind::Process) => process_event(header, body).map(KernelEvent::Process),
         Some(Kind::Backend) => other::backend(body).map(KernelEvent::Backend),
         Some(Kind::Dns) => other::dns(header, body).map(KernelEvent::Dns),
+        Some(Kind::Sign) => other::sign(header, body).map(KernelEvent::Sign),
         None => Err(DecodeError::Kind(header.kind)),
     }
 }

@@ -1,12 +1,12 @@
 //! Records that are neither exchanges nor process events.
 
 use bytes::Buf;
-use tracer_ebpf::{BackendRecord, DNS_MAX, DnsRecord, RecordHeader};
+use tracer_ebpf::{BackendRecord, DNS_MAX, DnsRecord, RecordHeader, SignRecord};
 
 use super::DecodeError;
 use super::exchange::address;
 use super::wire::need;
-use crate::event::{DnsMessage, SeenBackend};
+use crate::event::{DnsMessage, SeenBackend, SentSign};
 
 pub(super) fn backend(mut body: &[u8]) -> Result<SeenBackend, DecodeError> {
     need(body, size_of::<BackendRecord>() - size_of::<RecordHeader>())?;
@@ -46,6 +46,24 @@ pub(super) fn dns(header: RecordHeader, mut body: &[u8]) -> Result<DnsMessage, D
     })
 }
 
+pub(super) fn sign(header: RecordHeader, mut body: &[u8]) -> Result<SentSign, DecodeError> {
+    need(body, size_of::<SignRecord>() - size_of::<RecordHeader>())?;
+    let pid = body.get_u32_ne();
+    let tid = body.get_u32_ne();
+    let mut addr = [0; 16];
+    body.copy_to_slice(&mut addr);
+    let family = body.get_u16_ne();
+    let port = body.get_u16_ne();
+    Ok(SentSign {
+        time_ns: header.time_ns,
+        pid,
+        tid,
+        client: address(family, addr, port)?,
+        local_port: body.get_u16_ne(),
+        status: body.get_u16_ne(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +85,32 @@ mod tests {
             netns: 7,
         };
         assert_eq!(decode(&record), Ok(KernelEvent::Backend(want)));
+    }
+
+    #[test]
+    fn the_first_sign_of_a_failure() {
+        let mut record = Vec::new();
+        record.extend(48u32.to_ne_bytes());
+        record.extend([6, 0, 0, 0]);
+        record.extend(5u64.to_ne_bytes());
+        record.extend(9u32.to_ne_bytes());
+        record.extend(10u32.to_ne_bytes());
+        record.extend([192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        record.extend(2u16.to_ne_bytes());
+        record.extend(51544u16.to_ne_bytes());
+        record.extend(80u16.to_ne_bytes());
+        record.extend(502u16.to_ne_bytes());
+        let want = SentSign {
+            time_ns: 5,
+            pid: 9,
+            tid: 10,
+            client: ([192, 0, 2, 7], 51544).into(),
+            local_port: 80,
+            status: 502,
+        };
+        assert_eq!(decode(&record), Ok(KernelEvent::Sign(want)));
+        record[0] = 40;
+        assert!(decode(&record[..40]).is_err());
     }
 
     #[test]

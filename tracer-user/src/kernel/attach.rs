@@ -1,15 +1,17 @@
 //! Programs brought to their places, and what the verifier said of them.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use aya::programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint};
+use aya::programs::{
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
+};
 use aya::{Btf, Ebpf};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::hooks::{Hook, Kind, Site};
+use super::hooks::{Hook, Kind, STANDBY, Site};
 use super::loader::LoadError;
 
 /// What the iterator walks: TCP sockets.
@@ -41,6 +43,8 @@ pub struct Loaded {
 #[derive(Default)]
 pub(super) struct Programs {
     attached: Vec<Attached>,
+    /// Programs that are attached now or were before.
+    used: BTreeSet<&'static str>,
     /// One each of `attached`. A program for the return of a function is loaded anew for each function,
     /// so its links are kept apart from it.
     links: Vec<Box<dyn Any + Send + Sync>>,
@@ -67,6 +71,7 @@ impl Programs {
                 Ok(link) => {
                     self.links.push(link);
                     self.attached.push(Attached { hook, site });
+                    self.used.insert(site.program);
                 }
                 Err(_) if site.optional => {}
                 Err(error) => {
@@ -88,6 +93,25 @@ impl Programs {
         Ok(())
     }
 
+    /// Detaches what serves this hook; the programs stay loaded.
+    pub(super) fn detach(&mut self, hook: &'static Hook) {
+        let serves: Vec<bool> = self.attached.iter().map(|one| one.hook == hook).collect();
+        let mut nth = serves.iter();
+        self.links.retain(|_| !nth.next().copied().unwrap_or(false));
+        self.attached.retain(|one| one.hook != hook);
+    }
+
+    /// Loads the program of a place, and does not attach it.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf, site: &Site) -> Result<(), ProgramError> {
+        let program = ebpf
+            .program_mut(site.program)
+            .ok_or(ProgramError::NotLoaded)?;
+        if program.fd().is_ok() {
+            return Ok(());
+        }
+        load(program, site.target, &mut self.btf)
+    }
+
     fn link(
         &mut self,
         ebpf: &mut Ebpf,
@@ -106,6 +130,10 @@ impl Programs {
         Ok(match program {
             Program::RawTracePoint(program) => {
                 let link = program.attach(site.target)?;
+                Box::new(program.take_link(link)?)
+            }
+            Program::BtfTracePoint(program) => {
+                let link = program.attach()?;
                 Box::new(program.take_link(link)?)
             }
             Program::FEntry(program) => {
@@ -145,15 +173,12 @@ impl Programs {
     /// Calls that the kernel left out because the program was at work on that processor already: a thread
     /// was preempted in it, or an interrupt came in between (`recursion_misses`, from 5.12 on).
     pub(super) fn skipped(&self, ebpf: &Ebpf) -> u64 {
-        let of_one = |attached: &Attached| {
-            let fd = ebpf.program(attached.site.program)?.fd().ok()?;
+        let of_one = |name: &&'static str| {
+            let fd = ebpf.program(name)?.fd().ok()?;
             let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
             recursion_misses(&fs::read_to_string(path).ok()?)
         };
-        let mut programs: Vec<&Attached> = self.attached.iter().collect();
-        programs.sort_by_key(|attached| attached.site.program);
-        programs.dedup_by_key(|attached| attached.site.program);
-        programs.into_iter().filter_map(of_one).sum()
+        self.used.iter().filter_map(of_one).sum()
     }
 
     /// Every program that is loaded now. One that is loaded for several functions counts once.
@@ -169,12 +194,18 @@ impl Programs {
         for (name, program) in ebpf.programs_mut() {
             let Ok(info) = program.info() else { continue };
             let sites = places.get(name).map(Vec::as_slice).unwrap_or_default();
-            if sites.is_empty() && !matches!(program, Program::Iter(_)) {
+            // One that is loaded for a time when it is attached counts, too.
+            let by_itself = matches!(program, Program::Iter(_) | Program::BtfTracePoint(_));
+            if sites.is_empty() && !by_itself {
                 continue;
             }
             let mut verified_insns = info.verified_instruction_count();
             if verified_insns.is_none() {
-                let target = sites.last().map_or(ITERATED, |site| site.target);
+                let alone = match program {
+                    Program::BtfTracePoint(_) => STANDBY.ways[0][0].target,
+                    _ => ITERATED,
+                };
+                let target = sites.last().map_or(alone, |site| site.target);
                 verified_insns = verified_again(program, target, &mut self.btf);
             }
             loaded.push(Loaded {
@@ -194,7 +225,7 @@ fn load(program: &mut Program, target: &str, btf: &mut Option<Btf>) -> Result<()
     if btf.is_none()
         && matches!(
             program,
-            Program::FEntry(_) | Program::FExit(_) | Program::Iter(_)
+            Program::BtfTracePoint(_) | Program::FEntry(_) | Program::FExit(_) | Program::Iter(_)
         )
     {
         *btf = Some(Btf::from_sys_fs()?);
@@ -203,6 +234,7 @@ fn load(program: &mut Program, target: &str, btf: &mut Option<Btf>) -> Result<()
     match program {
         Program::RawTracePoint(program) => program.load(),
         Program::KProbe(program) => program.load(),
+        Program::BtfTracePoint(program) => program.load(target, types?),
         Program::FEntry(program) => program.load(target, types?),
         Program::FExit(program) => program.load(target, types?),
         Program::Iter(program) => program.load(target, types?),
@@ -215,6 +247,7 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
     let result = match program {
         Program::RawTracePoint(program) => RawTracePoint::unload(program),
         Program::KProbe(program) => KProbe::unload(program),
+        Program::BtfTracePoint(program) => BtfTracePoint::unload(program),
         Program::FEntry(program) => FEntry::unload(program),
         Program::FExit(program) => FExit::unload(program),
         Program::Iter(program) => Iter::unload(program),

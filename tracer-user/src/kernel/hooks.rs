@@ -6,6 +6,8 @@
 pub enum Kind {
     /// A tracepoint, its arguments as the kernel passes them.
     RawTracepoint,
+    /// The same, its arguments typed.
+    BtfTracepoint,
     /// The beginning of a kernel function, by way of a trampoline.
     FEntry,
     /// The return of a kernel function, by way of a trampoline.
@@ -21,6 +23,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RawTracepoint => "raw_tracepoint",
+            Self::BtfTracepoint => "btf_tracepoint",
             Self::FEntry => "fentry",
             Self::FExit => "fexit",
             Self::KProbe => "kprobe",
@@ -232,13 +235,28 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
+/// What stands in for [`PAYLOAD`] while tracing stands by. Not among [`HOOKS`]: it is there only then.
+pub const STANDBY: Hook = Hook {
+    name: "sock_send_length",
+    required: true,
+    without: "tracing cannot stand by",
+    ways: &[&[Site {
+        kind: Kind::BtfTracepoint,
+        program: "standby_send",
+        ..tracepoint("sock_send_length")
+    }]],
+};
+
+/// Those of [`HOOKS`] that tell of payload: without them healthy traffic costs next to nothing.
+pub const PAYLOAD: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+
 /// The places of a way, in words: `fexit inet_sendmsg, inet6_sendmsg`.
 pub fn describe<'a>(sites: impl IntoIterator<Item = &'a Site>) -> String {
     let mut text = String::new();
     let mut last = None;
     for site in sites {
         let kind = match site.kind {
-            Kind::RawTracepoint => "tracepoint",
+            Kind::RawTracepoint | Kind::BtfTracepoint => "tracepoint",
             // One of a pair.
             Kind::KRetProbe => continue,
             kind => kind.name(),

@@ -15,14 +15,14 @@ use tracer_ebpf::{
     Tracked, TrackedLong, TrackedWith, bucket_of_us, flags,
     load::{
         PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
-        PROCESS_MIGRATES,
+        PROCESS_MIGRATES, Standby,
     },
     loss,
 };
 
 use super::attach::{Attached, Loaded, Programs};
 use super::features::sites::Sites;
-use super::hooks::HOOKS;
+use super::hooks::{HOOKS, Hook, PAYLOAD, STANDBY};
 use super::offsets::{Layout, OffsetsError, offsets};
 use super::types::TypeSource;
 use crate::event::{BackendSnapshot, HOOK_SKIPPED, HostRole, Losses, ProxyKind, canonical};
@@ -32,6 +32,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tr
 
 /// The program that walks the sockets which are open at the start.
 const ITERATOR: &str = "adopt_open";
+
+/// Globals of the programs that change: [`Standby`].
+const STANDBY_SECTION: &str = ".bss";
 
 const LOSS_NAMES: [&str; loss::COUNT as usize] = [
     "unused",
@@ -52,6 +55,8 @@ pub struct Settings {
     pub snaplen: u32,
     /// Report every n-th healthy exchange; 0 none.
     pub sample_every: u32,
+    /// Stand by at first: look at payload only after [`Tracer::wake`].
+    pub standby: bool,
     /// Let the programs log.
     pub verbose: bool,
     /// Statuses to report.
@@ -97,6 +102,12 @@ pub enum LoadError {
     /// A hook that a capture cannot do without is not there, nor anything in its place.
     #[error("this kernel has no tracepoint {0}, and nothing that can stand in for it")]
     NoHook(&'static str),
+    /// A kernel without what standing by needs.
+    #[error(
+        "this kernel has no tracepoint sock:sock_send_length (Linux 6.3) with types of its own: tracing cannot \
+         stand by on it. Leave that out, and everything is traced all the time"
+    )]
+    NoStandby,
     /// A map is missing or has another type than the programs' source says.
     #[error("map {name}: {error}")]
     Map {
@@ -154,8 +165,12 @@ impl Conns {
     }
 
     /// All connections, by the address of their socket, without their heads. One that cannot be read, because
-    /// it has just gone, is left out.
-    fn iter(&self) -> Box<dyn Iterator<Item = (u64, Conn)> + '_> {
+    /// it has just gone, is left out; so is one whose payload may have gone unseen.
+    fn iter(&self, epoch: u32) -> Box<dyn Iterator<Item = (u64, Conn)> + '_> {
+        Box::new(self.all().filter(move |(_, conn)| conn.epoch == epoch))
+    }
+
+    fn all(&self) -> Box<dyn Iterator<Item = (u64, Conn)> + '_> {
         match self {
             Self::Usual(map) => {
                 Box::new(map.iter().flatten().map(|(sk, Plain(one))| (sk, one.conn)))
@@ -193,6 +208,7 @@ pub struct Tracer {
     backends: HashMap<MapData, Plain<BackendKey>, Plain<BackendStats>>,
     conns: Conns,
     losses: PerCpuArray<MapData, u64>,
+    standby: Array<MapData, [u32; Standby::LEN]>,
     ring: Option<RingBuf<MapData>>,
     /// Hooks that this kernel does not have.
     refused: Vec<&'static str>,
@@ -215,6 +231,9 @@ impl Tracer {
         let offsets = Plain(offsets(&layout, typed)?);
         let sites = Sites::of(layout.types(), typed);
         drop(layout);
+        if settings.standby && sites.ways(&STANDBY).next().is_none() {
+            return Err(LoadError::NoStandby);
+        }
         let config = Plain(config(settings));
         let (conns, unused) = Conns::names(config.0.snaplen);
         // Levels of aya-log count up from error; 0 is none.
@@ -243,7 +262,7 @@ impl Tracer {
             }
         }
         let mut ebpf = loader.load(OBJECT)?;
-        Ok(Self {
+        let mut tracer = Self {
             processes: take(&mut ebpf, "PROCESSES")?,
             process_filter: take(&mut ebpf, "PROCESS_FILTER")?,
             listen_ports: take(&mut ebpf, "LISTEN_PORTS")?,
@@ -252,41 +271,116 @@ impl Tracer {
             backends: take(&mut ebpf, "BACKENDS")?,
             conns: Conns::take(&mut ebpf, conns)?,
             losses: take(&mut ebpf, "LOSSES")?,
+            standby: take(&mut ebpf, STANDBY_SECTION)?,
             ring: Some(take(&mut ebpf, "RECORDS")?),
             refused: Vec::new(),
             sites,
             programs: Programs::default(),
             ebpf,
-        })
+        };
+        if settings.standby {
+            // What is attached first is everything.
+            tracer.next_epoch(true)?;
+        }
+        Ok(tracer)
     }
 
     /// Attaches to the hooks that this kernel has, each in the first way that it takes.
     pub fn attach(&mut self) -> Result<(), LoadError> {
         for hook in HOOKS {
-            let mut refusal = None;
-            let mut done = false;
-            for (_, sites) in self.sites.ways(hook) {
-                match self.programs.attach(&mut self.ebpf, hook, &sites) {
-                    Ok(()) => {
-                        done = true;
-                        break;
-                    }
-                    // The first way is the one that most is known of.
-                    Err(error) => refusal = refusal.or(Some(error)),
-                }
-            }
-            match refusal {
-                _ if done => {}
-                // A program that is refused as such is a fault of ours, a place that is not one of the
-                // kernel's.
-                Some(error) if hook.required || !is_of_the_place(&error) => return Err(error),
-                Some(_) => self.refused.push(hook.name),
-                None if hook.required => return Err(LoadError::NoHook(hook.name)),
-                // Looking tells, too: `Features::problems`.
-                None => {}
-            }
+            self.attach_one(hook)?;
         }
         Ok(())
+    }
+
+    fn attach_one(&mut self, hook: &'static Hook) -> Result<(), LoadError> {
+        let mut refusal = None;
+        for (_, sites) in self.sites.ways(hook) {
+            match self.programs.attach(&mut self.ebpf, hook, &sites) {
+                Ok(()) => return Ok(()),
+                // The first way is the one that most is known of.
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        match refusal {
+            // A program that is refused as such is a fault of ours, a place that is not one of the
+            // kernel's.
+            Some(error) if hook.required || !is_of_the_place(&error) => Err(error),
+            Some(_) => {
+                self.refused.push(hook.name);
+                Ok(())
+            }
+            None if hook.required => Err(LoadError::NoHook(hook.name)),
+            // Looking tells, too: `Features::problems`.
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at no payload from now on, but for the first sign of a failure.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses.
+    pub fn stand_by(&mut self) -> Result<(), LoadError> {
+        self.set_standby(Standby::SignSent, |_| 0)?;
+        self.have(&STANDBY)?;
+        for hook in payload() {
+            self.programs.detach(hook);
+        }
+        self.next_epoch(false)
+    }
+
+    /// Looks at everything from when this returns; [`Self::end_standby`] is to follow. What was known of the messages
+    /// of connections is forgotten after the last moment in which one could go unseen.
+    pub fn wake(&mut self) -> Result<(), LoadError> {
+        for hook in payload() {
+            self.have(hook)?;
+        }
+        self.next_epoch(true)
+    }
+
+    /// Takes away what looked for the first sign. Apart from [`Self::wake`], because the kernel takes some ten
+    /// milliseconds for it.
+    pub fn end_standby(&mut self) {
+        self.programs.detach(&STANDBY);
+    }
+
+    /// Attaches what is not.
+    fn have(&mut self, hook: &'static Hook) -> Result<(), LoadError> {
+        if self.attached().iter().any(|one| one.hook == hook) {
+            return Ok(());
+        }
+        self.attach_one(hook)
+    }
+
+    /// The period of now; see [`Standby::Epoch`].
+    fn epoch(&self) -> u32 {
+        let places = self.standby.get(&0, 0).unwrap_or_default();
+        places[Standby::Epoch as usize]
+    }
+
+    /// Begins the next period, in which payload is seen or not.
+    fn next_epoch(&mut self, seen: bool) -> Result<(), LoadError> {
+        self.set_standby(Standby::Epoch, |epoch| {
+            let step = if (epoch & 1 == 0) == seen { 1 } else { 2 };
+            epoch.wrapping_add(step)
+        })
+    }
+
+    fn set_standby(
+        &mut self,
+        place: Standby,
+        value: impl FnOnce(u32) -> u32,
+    ) -> Result<(), LoadError> {
+        let set = || {
+            let mut places = self.standby.get(&0, 0)?;
+            places[place as usize] = value(places[place as usize]);
+            self.standby.set(0, places, 0)
+        };
+        set().map_err(|error| LoadError::Map {
+            name: STANDBY_SECTION,
+            error,
+        })
     }
 
     /// What is attached, and where.
@@ -299,6 +393,15 @@ impl Tracer {
     pub fn loaded(&mut self) -> Result<Vec<Loaded>, LoadError> {
         if self.sites.has_types() {
             self.iterator()?;
+        }
+        for (_, sites) in self.sites.ways(&STANDBY) {
+            for site in sites {
+                let loaded = self.programs.load(&mut self.ebpf, site);
+                loaded.map_err(|error| LoadError::Program {
+                    name: site.program,
+                    error,
+                })?;
+            }
         }
         self.programs.loaded(&mut self.ebpf)
     }
@@ -357,7 +460,7 @@ impl Tracer {
     pub fn upstreams_in_use(&self, pid: u32, port: u16, most: usize) -> InUse {
         let mut clients: BTreeSet<u64> = BTreeSet::new();
         let mut upstreams = Vec::new();
-        for (sk, conn) in self.conns.iter().take(most) {
+        for (sk, conn) in self.conns.iter(self.epoch()).take(most) {
             if conn.role == Role::Accepted as u8 {
                 if conn.local_port == port && conn.flags & flags::BACKEND == 0 {
                     clients.insert(sk);
@@ -446,7 +549,7 @@ impl Tracer {
     /// are still open are added here.
     pub fn backends_at_end(&self) -> Vec<BackendSnapshot> {
         let mut stats = self.stats();
-        for (_, conn) in self.conns.iter() {
+        for (_, conn) in self.conns.iter(self.epoch()) {
             let answered = conn.role == Role::Connecting as u8
                 && conn.response_start_ns != 0
                 && conn.flags & (flags::OVER | flags::REPORTED | flags::TUNNEL) == 0;
@@ -480,6 +583,11 @@ impl Tracer {
             .map(|(name, sum)| (name.to_owned(), sum))
             .collect()
     }
+}
+
+/// The hooks of payload.
+fn payload() -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(|hook| PAYLOAD.contains(&hook.name))
 }
 
 /// Was the place refused, and not the program?
@@ -557,6 +665,8 @@ fn config(settings: &Settings) -> Config {
             .clamp(64, HEAD_MAX as u32)
             .next_multiple_of(8),
         sample_every: settings.sample_every,
+        standby: u32::from(settings.standby),
+        pad: 0,
         status,
     }
 }

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use super::groups::{
     GROUPS_MAX, Groups, KEPT_MAX, KEPT_PER_GROUP, blamed_attempt, blamed_upstream,
 };
+use super::standby::StoodBy;
 use crate::advise::{self, Failures, Measured, Settings};
 use crate::case::{Case, Outcome};
 use crate::event::{
     BackendSnapshot, HOOK_SKIPPED, Input, KernelEvent, Losses, MonoNs, ProxyKind, ProxyProcess,
-    SessionStart,
+    SessionStart, Standby,
 };
 use crate::join::JoinCounts;
 use crate::latency;
@@ -49,6 +50,7 @@ pub(super) struct Tally {
     backends: Option<Vec<BackendSnapshot>>,
     losses: Losses,
     processes: Vec<ProxyProcess>,
+    standby: StoodBy,
     notes: Vec<String>,
 }
 
@@ -70,7 +72,10 @@ impl Tally {
             }
             Input::Kernel(KernelEvent::Exchange(exchange)) => self.see(exchange.time_ns),
             Input::Kernel(
-                KernelEvent::Process(_) | KernelEvent::Backend(_) | KernelEvent::Dns(_),
+                KernelEvent::Process(_)
+                | KernelEvent::Backend(_)
+                | KernelEvent::Dns(_)
+                | KernelEvent::Sign(_),
             )
             | Input::Since(_)
             | Input::LocalBackend(_)
@@ -79,6 +84,15 @@ impl Tally {
             | Input::UpstreamsInUse(_)
             | Input::Log(_)
             | Input::LogSources(_) => {}
+            Input::Standby(standby) => {
+                self.see(standby.time_ns);
+                // One that began before is that of the session before, too.
+                let began = self.start.as_ref().map_or(0, |start| start.started_mono_ns);
+                self.standby.input(&Standby {
+                    time_ns: standby.time_ns.max(began),
+                    ..*standby
+                });
+            }
             Input::Tick(now) => self.see(*now),
             Input::Backends(backends) => self.backends = Some(backends.clone()),
             Input::Config(configs) => self.settings = Settings::new(configs.clone()),
@@ -346,6 +360,7 @@ impl Tally {
             let about = |note: &String| format!("Configuration of {}: {note}", config.proxy);
             notes.extend(config.notes.iter().map(about));
         }
+        notes.extend(self.standby.note(self.seen));
         notes.extend(logs.iter().flat_map(JoinCounts::notes));
         notes.extend(self.notes.iter().cloned());
         notes

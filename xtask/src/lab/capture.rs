@@ -177,6 +177,16 @@ impl Capture {
         }
     }
 
+    /// Waits until that many lines on standard error hold these words.
+    pub fn says(&self, words: &str, times: usize, patience: Duration) -> Result<bool> {
+        let said = wait_for(patience, || {
+            let lines = self.stderr.lock();
+            let there = lines.iter().filter(|line| line.text.contains(words));
+            Ok((there.count() >= times).then_some(()))
+        })?;
+        Ok(said.is_some())
+    }
+
     /// Ctrl-C, then waits for the end.
     pub fn stop(self) -> Result<Ended> {
         self.running.signal(Signal::INT)?;

@@ -13,6 +13,7 @@ mod numbers;
 mod processes;
 mod proxies;
 mod silence;
+mod standby;
 mod story;
 mod volume;
 

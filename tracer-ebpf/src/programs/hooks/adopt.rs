@@ -22,7 +22,7 @@ pub(crate) struct IterTcp {
 extern "C" fn adopt_open(ctx: *mut IterTcp) -> i32 {
     // SAFETY: the kernel passes this structure; the verifier checks the load.
     let sk = unsafe { (*ctx).sk_common } as u64;
-    if sk == 0 || conn::get(sk).is_some() {
+    if sk == 0 || conn::is_tracked(sk) {
         return 0;
     }
     let state = sock::state(sk);

@@ -9,7 +9,7 @@ use crate::programs::{conn, end, link, regs, sock};
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(conn) = conn::get(sk) else {
+    let Some(conn) = conn::enter(sk) else {
         never_connected(sk);
         return 0;
     };

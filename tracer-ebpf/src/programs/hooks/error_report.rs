@@ -29,7 +29,9 @@ fn error_report_enter(ctx: ProbeContext) -> i32 {
 /// The handler of them all.
 #[inline(always)]
 fn error_reported(sk: u64) -> i32 {
-    let Some(conn) = conn::get(sk) else { return 0 };
+    let Some(conn) = conn::enter(sk) else {
+        return 0;
+    };
     let err = sock::err(sk);
     if err != 0 {
         // SAFETY: no arguments.

@@ -9,4 +9,5 @@ mod recv;
 mod reset;
 mod retransmit;
 mod send;
+mod standby;
 mod state;

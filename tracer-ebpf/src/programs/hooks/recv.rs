@@ -65,7 +65,7 @@ fn received(ret: i32, flags: impl FnOnce() -> i32, sk: impl FnOnce() -> u64) -> 
         return 0;
     }
     let sk = sk();
-    let found = conn::get(sk);
+    let found = conn::enter(sk);
     if !conn::is_traced(found.as_deref(), pid_tgid) {
         return 0;
     }

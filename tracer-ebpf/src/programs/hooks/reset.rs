@@ -45,14 +45,14 @@ fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
             // SAFETY: a live map value.
             let arrived = unsafe { *arrived };
             if now.wrapping_sub(arrived.at_ns) < SAME_RESET_NS
-                && let Some(peer) = conn::get(arrived.sk)
+                && let Some(peer) = conn::enter(arrived.sk)
                 && peer.reset_received_reason == NO_REASON
             {
                 peer.reset_received_reason = reason;
             }
         }
     }
-    let tracked = if sk == 0 { None } else { conn::get(sk) };
+    let tracked = if sk == 0 { None } else { conn::enter(sk) };
     match tracked {
         Some(conn) => {
             conn.reset_sent_ns = now;
@@ -121,7 +121,9 @@ fn ports(sk: u64, skb: u64) -> (u16, u16) {
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(conn) = conn::get(sk) else { return 0 };
+    let Some(conn) = conn::enter(sk) else {
+        return 0;
+    };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.reset_received_ns = now;

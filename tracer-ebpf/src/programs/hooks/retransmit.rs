@@ -12,7 +12,9 @@ const IN_VAIN: u32 = 2;
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
-    let Some(conn) = conn::get(sk) else { return 0 };
+    let Some(conn) = conn::enter(sk) else {
+        return 0;
+    };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     conn.retransmits += 1;

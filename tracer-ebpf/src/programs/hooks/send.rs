@@ -66,7 +66,7 @@ fn sent(ret: i32, sk: impl FnOnce() -> u64) -> i32 {
         return 0;
     };
     let sk = sk();
-    let found = conn::get(sk);
+    let found = conn::enter(sk);
     if !conn::is_traced(found.as_deref(), pid_tgid) {
         return 0;
     }

@@ -29,7 +29,7 @@ fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     match new {
         SYN_SENT => connect(sk),
         LISTEN => listen(sk),
-        _ => match conn::get(sk) {
+        _ => match conn::enter(sk) {
             Some(conn) => change(sk, conn, old, new),
             None if old == SYN_RECV && new == ESTABLISHED => accept(sk),
             None => {}

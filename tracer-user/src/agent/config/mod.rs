@@ -8,6 +8,7 @@ mod show;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use place::{Problem, Problems};
 
@@ -57,6 +58,8 @@ pub struct Capture {
     pub snaplen: u16,
     /// Every n-th healthy exchange is recorded; 0: none.
     pub sample_every: u32,
+    /// Tracing stands by until something fails, and again after so many seconds without a failure; 0: never.
+    pub standby_seconds: u64,
     /// Size of the ring buffer between kernel and agent, bytes.
     pub ring_bytes: u32,
     /// Connections that can be open at once.
@@ -236,6 +239,7 @@ impl Default for Capture {
             outcomes: Outcome::ALL.to_vec(),
             snaplen: 512,
             sample_every: 0,
+            standby_seconds: 0,
             ring_bytes: RING_BYTES,
             max_connections: MAX_CONNECTIONS,
             types: TypeSource::Kernel,
@@ -304,6 +308,10 @@ impl Config {
             statuses: capture.statuses.clone(),
             outcomes: capture.outcomes.clone(),
             sample_every: capture.sample_every,
+            standby: match capture.standby_seconds {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
             snaplen: capture.snaplen,
             logs: self.logs.clone(),
             write: None,

@@ -106,6 +106,9 @@ fn capture(mut section: Section<'_, '_>, default: Capture) -> Capture {
                     .map_err(|why| format!("{why}; or \"none\", or \"all\"")),
             })
             .unwrap_or(default.sample_every),
+        standby_seconds: section
+            .integer("standby_seconds", 0..=86_400, "seconds")
+            .unwrap_or(default.standby_seconds),
         ring_bytes: number(
             section.integer("ring_bytes", 4 * KIB..=GIB, "bytes"),
             default.ring_bytes,

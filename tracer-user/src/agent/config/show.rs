@@ -42,6 +42,7 @@ pub(super) fn show(config: &Config) -> String {
         every => format!("1/{every}"),
     };
     line(out, "sample", quoted(&sample));
+    line(out, "standby_seconds", capture.standby_seconds);
     line(out, "ring_bytes", capture.ring_bytes);
     line(out, "max_connections", capture.max_connections);
     if let TypeSource::File(file) = &capture.types {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::config::ProxyConfig;
-use crate::event::{Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent, ProxyProcess};
+use crate::event::{
+    Input, KernelEvent, LocalBackend, Losses, MonoNs, ProcessEvent, ProxyProcess, Standby,
+};
 
 /// Records of a process may come behind its end.
 const LINGER_NS: MonoNs = 130_000_000_000;
@@ -18,6 +20,8 @@ pub(crate) struct State {
     locals: BTreeMap<SocketAddr, BTreeSet<u32>>,
     config: Option<Vec<ProxyConfig>>,
     losses: Losses,
+    /// Since when tracing stands by.
+    stands_by: Option<MonoNs>,
     /// Processes that have ended, and when.
     leaving: VecDeque<(MonoNs, u32)>,
 }
@@ -31,6 +35,7 @@ impl State {
                 | Input::LocalBackend(_)
                 | Input::Config(_)
                 | Input::Losses(_)
+                | Input::Standby(_)
                 | Input::Kernel(KernelEvent::Process(ProcessEvent::Exit { .. }))
         )
     }
@@ -55,6 +60,9 @@ impl State {
             }
             Input::Config(configs) => self.config = Some(configs.clone()),
             Input::Losses(losses) => self.losses.clone_from(losses),
+            Input::Standby(standby) => {
+                self.stands_by = standby.woken_by.is_none().then_some(standby.time_ns);
+            }
             Input::Kernel(KernelEvent::Process(ProcessEvent::Exit { pid, .. })) => {
                 self.leaving.push_back((now, *pid));
             }
@@ -92,6 +100,12 @@ impl State {
                 pids: pids.iter().copied().collect(),
             }));
         }
+        inputs.extend(self.stands_by.map(|time_ns| {
+            Input::Standby(Standby {
+                time_ns,
+                woken_by: None,
+            })
+        }));
         if !self.losses.is_empty() {
             inputs.push(Input::Losses(self.losses.clone()));
         }

@@ -75,6 +75,7 @@ impl Sites {
     pub fn has(&self, site: &Site) -> bool {
         let possible = match site.kind {
             Kind::RawTracepoint => return self.tracepoints.contains(site.target),
+            Kind::BtfTracepoint => return self.typed && self.tracepoints.contains(site.target),
             Kind::FEntry | Kind::FExit => self.typed,
             Kind::KProbe | Kind::KRetProbe => self.kprobes,
         };

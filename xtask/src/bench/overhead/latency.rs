@@ -11,7 +11,7 @@ use super::super::open_loop::{self, Latencies, Plan};
 use super::super::site::Site;
 use super::super::target::Target;
 use super::tools::{AtWork, Targets};
-use super::{CONNECTIONS, Options, Row, SCENARIOS, Tool};
+use super::{CONNECTIONS, Options, Row, Tool};
 
 /// Share of the requests per second that go at saturation.
 pub(super) const RATE: f64 = 0.5;
@@ -90,17 +90,14 @@ fn spread(rounds: &[Latencies]) -> [f64; 2] {
     ]
 }
 
-/// What has to hold of why502's.
-pub(super) fn target(rows: &[Row]) -> Option<Target> {
-    let ours = rows
-        .iter()
-        .find(|row| row.tool == Tool::Why502.name() && row.scenario == SCENARIOS[0].name)?;
+/// What has to hold of ours.
+pub(super) fn target(ours: &Row) -> Option<Target> {
     let found = ours.latency?;
     let [least, most] = found.p99_us_spread_without;
     Some(Target {
         what: format!(
-            "{}: at {:.0} requests/s 99 of 100 take at most {:.0} us; without it {least:.0} to {most:.0} us",
-            ours.scenario, found.with.per_second, found.with.p99_us,
+            "{}: {}: at {:.0} requests/s 99 of 100 take at most {:.0} us; without it {least:.0} to {most:.0} us",
+            ours.scenario, ours.tool, found.with.per_second, found.with.p99_us,
         ),
         held: found.with.p99_us <= most,
     })

@@ -395,18 +395,27 @@ fn open(site: &Site, count: usize) -> Result<Vec<TcpStream>> {
     (0..count).map(connect).collect()
 }
 
+/// What has to hold, of tracing and of standing by.
 fn targets(rows: &[Row]) -> Vec<Target> {
-    let find = |scenario: &str, tool: Tool| {
-        rows.iter()
-            .find(|row| row.scenario == scenario && row.tool == tool.name())
-    };
+    [Tool::Why502, Tool::Why502Standby]
+        .into_iter()
+        .flat_map(|tool| targets_of(rows, tool))
+        .collect()
+}
+
+fn find<'a>(rows: &'a [Row], scenario: &str, tool: Tool) -> Option<&'a Row> {
+    rows.iter()
+        .find(|row| row.scenario == scenario && row.tool == tool.name())
+}
+
+fn targets_of(rows: &[Row], tool: Tool) -> Vec<Target> {
     let mut targets = Vec::new();
-    if let Some(ours) = find(SCENARIOS[0].name, Tool::Why502) {
+    if let Some(ours) = find(rows, SCENARIOS[0].name, tool) {
+        let what = format!("{}: {}", ours.scenario, ours.tool);
         if let Some(ratio) = ours.rps_ratio_median {
             targets.push(Target {
                 what: format!(
-                    "{}: {:.1} % of the requests per second are left, at least {:.0} % are wanted",
-                    ours.scenario,
+                    "{what}: {:.1} % of the requests per second are left, at least {:.0} % are wanted",
                     ratio * 100.0,
                     RATIO_MIN * 100.0
                 ),
@@ -416,38 +425,36 @@ fn targets(rows: &[Row]) -> Vec<Target> {
         if let Some(ns) = ours.kernel_ns_per_request {
             targets.push(Target {
                 what: format!(
-                    "{}: {ns:.0} ns in the kernel for a request, at most {KERNEL_NS_MAX} are wanted",
-                    ours.scenario
+                    "{what}: {ns:.0} ns in the kernel for a request, at most {KERNEL_NS_MAX} are wanted"
                 ),
                 held: ns <= KERNEL_NS_MAX,
             });
-            let floor = find(ours.scenario, Tool::Floor).and_then(|row| row.kernel_ns_per_request);
-            if let Some(floor) = floor {
+            let floor = find(rows, ours.scenario, Tool::Floor);
+            if let Some(floor) = floor.and_then(|row| row.kernel_ns_per_request) {
                 targets.push(Target {
                     what: format!(
-                        "{}: {:.1} times the time of empty programs ({floor:.0} ns), at most \
+                        "{what}: {:.1} times the time of empty programs ({floor:.0} ns), at most \
                          {FLOOR_TIMES_MAX} are wanted",
-                        ours.scenario,
                         ns / floor
                     ),
                     held: ns <= floor * FLOOR_TIMES_MAX,
                 });
             }
         }
+        targets.extend(latency::target(ours));
     }
-    targets.extend(latency::target(rows));
-    let ours = rows.iter().filter(|row| row.tool == Tool::Why502.name());
-    for ours in ours {
+    for ours in rows.iter().filter(|row| row.tool == tool.name()) {
         for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
-            let peer = find(ours.scenario, peer);
+            let peer = find(rows, ours.scenario, peer);
             let added = peer.and_then(|peer| Some((peer, peer.cpu_ns_added_median?)));
             let (Some((peer, theirs)), Some(own)) = (added, ours.cpu_ns_added_median) else {
                 continue;
             };
             targets.push(Target {
                 what: format!(
-                    "{}: why502 adds {:.1} us of processor time to a request, {} {:.1} us",
+                    "{}: {} adds {:.1} us of processor time to a request, {} {:.1} us",
                     ours.scenario,
+                    ours.tool,
                     own / 1e3,
                     peer.tool,
                     theirs / 1e3

@@ -21,6 +21,8 @@ pub enum Tool {
     Floor,
     /// `why502 capture`.
     Why502,
+    /// `why502 capture --standby`: only the first sign of a failure is looked for.
+    Why502Standby,
     /// `why502 capture --all`: healthy exchanges are sent to user space, too.
     Why502All,
     /// bpftrace: bytes and errors of each socket of the proxy, from the same tracepoints.
@@ -37,9 +39,10 @@ pub enum Tool {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Floor,
         Self::Why502,
+        Self::Why502Standby,
         Self::Why502All,
         Self::BpftraceSock,
         Self::BpftraceSyscalls,
@@ -53,6 +56,7 @@ impl Tool {
         match self {
             Self::Floor => "floor",
             Self::Why502 => "why502",
+            Self::Why502Standby => "why502-standby",
             Self::Why502All => "why502-all",
             Self::BpftraceSock => "bpftrace-sock",
             Self::BpftraceSyscalls => "bpftrace-syscalls",
@@ -64,7 +68,7 @@ impl Tool {
 
     /// Is it why502?
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::Why502 | Self::Why502All)
+        matches!(self, Self::Why502 | Self::Why502Standby | Self::Why502All)
     }
 
     /// Does it see each send and receive, as why502 does?
@@ -78,7 +82,7 @@ impl Tool {
     /// The program that it is, and the package that has it.
     const fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Floor | Self::Why502 | Self::Why502All => None,
+            Self::Floor | Self::Why502 | Self::Why502Standby | Self::Why502All => None,
             Self::BpftraceSock | Self::BpftraceSyscalls => Some(("bpftrace", "bpftrace")),
             Self::Tcplife => Some(("tcplife", "libbpf-tools")),
             Self::Tcpstates => Some(("tcpstates", "libbpf-tools")),
@@ -222,6 +226,10 @@ fn command(
     let capture = ["capture", "--pid", &pid, "--format", "ndjson"];
     let (args, attached) = match tool {
         Tool::Why502 => (owned(&capture), ours),
+        Tool::Why502Standby => (
+            [owned(&capture), owned(&["--standby", "1h"])].concat(),
+            ours,
+        ),
         Tool::Why502All => ([owned(&capture), owned(&["--all"])].concat(), ours),
         // Not a process.
         Tool::Floor => (Vec::new(), ours),
