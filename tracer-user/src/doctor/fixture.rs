@@ -36,6 +36,7 @@ pub(super) fn healthy() -> Checkup {
                 hooks: HOOKS.iter().map(|hook| (hook, by(hook, 0))).collect(),
                 registers: Some(Registers::Helper),
                 tcp_iterator: Some(true),
+                standby: Some(true),
                 reset_reasons: vec![(1, "NO_SOCKET".into())],
             },
         },

@@ -36,6 +36,8 @@ struct Document<'a> {
     registers: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp_iterator: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standby: Option<bool>,
     reset_reasons: Vec<&'a str>,
     verdicts: Vec<VerdictRow>,
     sizes: Sizes,
@@ -335,6 +337,7 @@ fn document(checkup: &Checkup) -> Document<'_> {
         task_pt_regs: features.registers.map(|way| way == Registers::Helper),
         registers: features.registers.map(Registers::name),
         tcp_iterator: features.tcp_iterator,
+        standby: features.standby,
         reset_reasons: features
             .reset_reasons
             .iter()

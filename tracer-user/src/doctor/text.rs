@@ -216,6 +216,12 @@ fn hooks(features: &Features, out: &mut impl Write) -> io::Result<()> {
         None => "  unknown  tcp (iterator)",
     };
     writeln!(out, "{iterator}")?;
+    let standby = match features.standby {
+        Some(true) => "  found    a place to stand by (capture --standby)",
+        Some(false) => "  missing  a place to stand by: everything is traced all the time",
+        None => "  unknown  a place to stand by",
+    };
+    writeln!(out, "{standby}")?;
     let reasons = match features.reset_reasons.len() {
         0 => "  none     reasons of resets: this kernel does not name why it sends one; two are concluded from its sockets"
             .to_owned(),
@@ -418,6 +424,7 @@ Hooks
   found    mark_victim
   found    bpf_task_pt_regs (helper)
   found    tcp (iterator)
+  found    a place to stand by (capture --standby)
   found    1 reasons of resets, by name
 
 Verdicts

@@ -10,7 +10,7 @@ use std::io;
 use self::btf::{BtfError, TypeKind};
 use self::sites::Sites;
 use super::attach::Attached;
-use super::hooks::{HOOKS, Hook, Site, describe};
+use super::hooks::{HOOKS, Hook, STANDBY, Site, describe};
 use super::offsets::{Layout, Registers};
 use super::problem::Problem;
 use super::types::{BTF_PATH, TypeSource};
@@ -62,6 +62,8 @@ pub struct Features {
     /// The iterator over TCP sockets (since 5.8), needed to adopt connections that are open at the
     /// start.
     pub tcp_iterator: Option<bool>,
+    /// Tracing can stand by, see [`STANDBY`].
+    pub standby: Option<bool>,
     /// Names of the reasons for a reset, by number; empty if the kernel gives none.
     pub reset_reasons: Vec<(u32, String)>,
 }
@@ -106,6 +108,7 @@ impl Features {
             hooks: HOOKS.iter().map(|hook| (hook, Found::Unknown)).collect(),
             registers: None,
             tcp_iterator: None,
+            standby: None,
             reset_reasons: Vec::new(),
         }
     }
@@ -131,6 +134,7 @@ impl Features {
                 .collect(),
             registers: Some(Registers::of(&layout, typed)),
             tcp_iterator: Some(tcp_iterator && typed),
+            standby: Some(sites.ways(&STANDBY).next().is_some()),
             reset_reasons: reasons,
             ..Self::blind(Btf::Present)
         })

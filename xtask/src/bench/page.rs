@@ -120,6 +120,10 @@ fn overhead_part(result: &Value) -> String {
     part += &latencies(result);
     part += &hooks(result);
     part += &targets(result);
+    part += "\n`why502-standby` is `why502 capture --standby`: as long as nothing fails it looks only at how responses to \
+             clients begin, and so sees less than the peers; the first failure is told, and those behind it are \
+             explained as by `why502`, at the cost of that row. What connections take to open and close is the same \
+             in both.\n";
     part += "\nWhere the spreads of two tracers overlap in the table, this run does not tell which of them costs less.\n";
     for why in array(&result["missing"]) {
         part += &format!("\nNot measured: {}.\n", text(why));
@@ -164,7 +168,7 @@ fn latencies(result: &Value) -> String {
 fn hooks(result: &Value) -> String {
     let mut rows = String::new();
     for row in array(&result["rows"]) {
-        if row["tool"] != "why502" {
+        if row["tool"] != "why502" && row["tool"] != "why502-standby" {
             continue;
         }
         for (name, program) in row["kernel_programs"].as_object().into_iter().flatten() {
@@ -173,8 +177,9 @@ fn hooks(result: &Value) -> String {
                 continue;
             }
             rows += &format!(
-                "| {} | `{name}` | {calls:.2} | {:.0} ns |\n",
+                "| {} | {} | `{name}` | {calls:.2} | {:.0} ns |\n",
                 text(&row["scenario"]),
+                text(&row["tool"]),
                 program["ns_per_call"].as_f64().unwrap_or_default(),
             );
         }
@@ -182,7 +187,7 @@ fn hooks(result: &Value) -> String {
     format!(
         "\nBy hook (the kernel cuts names at 15 bytes). Half of the calls are those of the load generator and of the \
          backend, which why502 leaves at once:\n\n\
-         | load | program | calls for a request | one call |\n| --- | --- | ---: | ---: |\n{rows}"
+         | load | tracer | program | calls for a request | one call |\n| --- | --- | --- | ---: | ---: |\n{rows}"
     )
 }
 
@@ -266,7 +271,7 @@ mod tests {
             "| nginx-small | why502 | 900 | 99.1 % | 98.0 % to 100.0 % | 21.0 us | 2.0 us | -0.1 us to 2.5 us \
              | 1500 ns |",
             "| nginx-small | why502 | 450 | 80 | 79 | 200 | 180 to 210 |",
-            "| nginx-small | `sock_send_lengt` | 4.00 | 200 ns |",
+            "| nginx-small | why502 | `sock_send_lengt` | 4.00 | 200 ns |",
             "- held: a\n- **missed**: b\n",
             "Not measured: no y.",
         ] {
