@@ -79,6 +79,9 @@ pub mod flags {
     pub const TLS: u32 = 1 << 3;
     /// Switched protocols (101) or became a CONNECT tunnel: no more exchanges.
     pub const TUNNEL: u32 = 1 << 4;
+    /// Tracing stood by, so the exchange itself was not seen: what is known of it is what the kernel's counters
+    /// tell of its socket, and of a client's the beginning of its response.
+    pub const UNSEEN: u32 = 1 << 5;
     /// A backend exchange made for the current request failed: report what the client gets.
     pub const WATCH: u32 = 1 << 7;
     /// The end of the current exchange has been reported.
@@ -123,12 +126,13 @@ pub mod flags {
     pub const NO_DESCRIPTOR: u32 = 1 << 26;
 
     /// Every flag, to see that no two share a bit.
-    const ALL: [u32; 26] = [
+    const ALL: [u32; 27] = [
         ADOPTED,
         USED_BEFORE,
         OPAQUE,
         TLS,
         TUNNEL,
+        UNSEEN,
         WATCH,
         REPORTED,
         STATUS_REPORTED,

@@ -318,7 +318,7 @@ pub struct SentSign {
     pub status: u16,
 }
 
-/// What ended a time in which tracing stood by. It is told, and not explained: what led to it went unseen.
+/// What ended a time in which tracing stood by. What led to it went unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
@@ -362,7 +362,7 @@ impl fmt::Display for Standby {
         match self.woken_by {
             Some(sign) => write!(
                 f,
-                "{sign} while tracing stood by, so why is not known; everything is traced from now on"
+                "{sign} while tracing stood by, so what led to it was not seen; everything is traced from now on"
             ),
             None => f.write_str("standing by for the first sign of a failure"),
         }

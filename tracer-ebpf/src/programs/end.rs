@@ -11,7 +11,7 @@ use super::{
     globals::snaplen,
     head, link,
     maps::{CLOSED, Ends, LET_GO, LetGo},
-    sock, stats,
+    sock, stats, unseen,
 };
 
 /// Fewer bytes than this from a TLS server are its close_notify (24 or 31 bytes with the usual ciphers)
@@ -119,7 +119,9 @@ extern "C" fn end_connection(sk: u64) -> u32 {
 
 #[inline(always)]
 fn upstream_over(sk: u64, conn: &mut Tracked) {
-    let failed = conn.flags & flags::REPORTED != 0 || unfinished(sk, conn);
+    let failed = conn.flags & flags::REPORTED != 0
+        || unfinished(sk, conn)
+        || unseen::is_unanswered(sk, conn);
     if failed && conn.flags & flags::REPORTED == 0 {
         emit::exchange(sk, Cause::Ended);
     } else if !failed && conn.exchange > 0 {
@@ -136,6 +138,10 @@ fn upstream_over(sk: u64, conn: &mut Tracked) {
 
 #[inline(always)]
 fn client_over(sk: u64, conn: &mut Tracked) {
+    if conn.flags & flags::UNSEEN != 0 {
+        // Of its exchange there is no more to tell.
+        return;
+    }
     if conn.flags & flags::BACKEND != 0 {
         backend_over(sk, conn);
         return;

@@ -13,7 +13,7 @@ use super::{
     head::{self, Part},
     link,
     maps::count_loss,
-    sock, stats,
+    sock, stats, unseen,
     user::Current,
 };
 
@@ -90,6 +90,8 @@ pub(crate) fn sent(sk: u64, conn: &mut Tracked, bytes: u64, pid_tgid: u64) {
         conn.direction = SENT;
         if conn.exchange > 0 {
             response_begins::<false>(sk, conn, &current, bytes, 0);
+        } else {
+            unseen::answers_late(conn, &current, bytes, pid_tgid);
         }
     } else {
         response_goes_on(sk, conn, &current, bytes);

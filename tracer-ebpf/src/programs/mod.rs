@@ -29,4 +29,5 @@ mod maps;
 mod regs;
 mod sock;
 mod stats;
+mod unseen;
 mod user;

@@ -171,6 +171,48 @@ pub(crate) fn has_carried(sk: u64) -> bool {
         || write_seq(sk) != snd_una(sk)
 }
 
+/// Has the established connection received payload? `fin`: it received a FIN, which counts as a byte.
+#[inline(always)]
+pub(crate) fn has_received(sk: u64, fin: bool) -> bool {
+    payload_so_far(sk) > u64::from(fin)
+}
+
+/// Payload bytes that the process of an established connection, which it opened, has sent.
+#[inline(always)]
+pub(crate) fn sent(sk: u64) -> u32 {
+    // The SYN counts as a byte.
+    (read_or_zero::<u64>(sk, offset!(tcp_bytes_acked)) as u32)
+        .wrapping_sub(1)
+        .wrapping_add(unacknowledged(sk))
+}
+
+/// Bytes that were written and not acknowledged.
+#[inline(always)]
+pub(crate) fn unacknowledged(sk: u64) -> u32 {
+    write_seq(sk).wrapping_sub(snd_una(sk))
+}
+
+/// Did the last segment with payload go out after the last one came? False within the same tick of the
+/// kernel's timer, and where the kernel does not tell.
+#[inline(always)]
+pub(crate) fn sent_after_received(sk: u64) -> bool {
+    if offset!(tcp_lsndtime) == ABSENT || offset!(icsk_ack_lrcvtime) == ABSENT {
+        return false;
+    }
+    // Both are the low half of `jiffies`, and pure acknowledgements touch neither: `tcp_event_data_sent` of
+    // https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_output.c, `tcp_event_data_recv` of tcp_input.c.
+    let sent = read_or_zero::<u32>(sk, offset!(tcp_lsndtime));
+    let received = read_or_zero::<u32>(sk, offset!(icsk_ack_lrcvtime));
+    (sent.wrapping_sub(received) as i32) > 0
+}
+
+/// When the first segment of what was sent last went out, us of the monotonic clock: `tcp_rate_skb_sent` of
+/// <https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_rate.c> notes it where nothing else is under way.
+#[inline(always)]
+pub(crate) fn first_tx_us(sk: u64) -> u64 {
+    read_or_zero(sk, offset!(tcp_first_tx_mstamp))
+}
+
 /// The peer's address, network byte order, IPv4 in the first four bytes.
 #[inline(always)]
 pub(crate) fn remote_addr(sk: u64, family: u16) -> [u8; 16] {

@@ -325,12 +325,17 @@ impl<S: Sink> Live<S> {
     }
 
     fn exchange(&mut self, mut exchange: Box<Exchange>) -> anyhow::Result<()> {
-        if let Some(standby) = &mut self.standby
-            && standby.judge(&exchange, Instant::now()) == Verdict::Sign
-        {
-            return self.sign(Sign::Connection {
+        let verdict = match &mut self.standby {
+            Some(standby) => standby.judge(&exchange, Instant::now()),
+            None => Verdict::Take,
+        };
+        if verdict != Verdict::Take {
+            self.sign(Sign::Connection {
                 remote: exchange.remote,
-            });
+            })?;
+        }
+        if verdict == Verdict::Sign {
+            return Ok(());
         }
         self.last_event = Some(Instant::now());
         if self.remote_view {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tracer_ebpf::{Cause, Role};
+use tracer_ebpf::{Cause, Role, flags};
 
 use crate::event::{Exchange, MonoNs};
 
@@ -18,10 +18,12 @@ pub(super) struct Standby {
 /// What to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is about what was seen from its beginning.
+    /// It is about what was seen from its beginning, or says itself that it is not.
     Take,
     /// It shows that something fails, and no more: what led to it went unseen.
     Sign,
+    /// It shows that something fails, and is whole: what it worked for went unseen.
+    SignAndTake,
 }
 
 impl Standby {
@@ -61,15 +63,26 @@ impl Standby {
     }
 
     pub(super) fn judge(&mut self, exchange: &Exchange, now: Instant) -> Verdict {
-        let Some((since, _)) = self.traces else {
-            return Verdict::Sign;
-        };
-        if exchange.time_ns < since {
-            return Verdict::Sign;
+        if exchange.has(flags::UNSEEN) {
+            return if is_failure(exchange) {
+                self.failed(now);
+                Verdict::SignAndTake
+            } else {
+                Verdict::Take
+            };
+        }
+        let connects = exchange.role == Role::Connecting && exchange.exchange == 0;
+        let since = self.traces.map(|(since, _)| since);
+        if since.is_none_or(|since| exchange.time_ns < since) {
+            let refused = connects && exchange.times.established.is_none();
+            return if refused {
+                Verdict::SignAndTake
+            } else {
+                Verdict::Sign
+            };
         }
         // Whose request it was is not known: that of a client who was not seen asking.
-        let connects = exchange.role == Role::Connecting && exchange.exchange == 0;
-        if connects && exchange.times.opened.is_none_or(|at| at < since) {
+        if connects && exchange.times.opened < since {
             return Verdict::Sign;
         }
         if exchange.cause != Cause::Sampled {
@@ -77,6 +90,16 @@ impl Standby {
         }
         Verdict::Take
     }
+}
+
+/// Is this connection, of which nothing was seen, a failure whatever the clients get? A request that nothing ever
+/// came back for is, and a reset in place of an answer. An end in peace behind other exchanges may be one of a
+/// protocol whose last word is ours.
+fn is_failure(exchange: &Exchange) -> bool {
+    let times = &exchange.times;
+    let used = exchange.has(flags::USED_BEFORE);
+    exchange.role == Role::Connecting
+        && (times.reset_received.is_some() || !used && times.fin_received.is_some())
 }
 
 #[cfg(test)]
@@ -121,6 +144,57 @@ mod tests {
         assert_eq!(standby.judge(&exchange, now), Verdict::Sign);
         exchange.times.opened = Some(120);
         assert_eq!(standby.judge(&exchange, now), Verdict::Take);
+    }
+
+    #[test]
+    fn what_says_itself_that_it_went_unseen() {
+        let now = Instant::now();
+        let mut standby = Standby::new(QUIET);
+        let mut ended = exchange(Role::Connecting, 1);
+        ended.time_ns = 50;
+        ended.flags = flags::UNSEEN;
+        ended.times.established = Some(20);
+        assert_eq!(standby.judge(&ended, now), Verdict::Take);
+        // It may be no failure.
+        assert!(standby.stands_by());
+        standby.woken(100, now);
+        assert_eq!(standby.judge(&ended, now + QUIET), Verdict::Take);
+        assert!(standby.is_due(now + QUIET));
+        for (reset, fin, used, want) in [
+            (true, false, false, Verdict::SignAndTake),
+            (true, true, true, Verdict::SignAndTake),
+            (false, true, false, Verdict::SignAndTake),
+            (false, true, true, Verdict::Take),
+            (false, false, false, Verdict::Take),
+        ] {
+            let mut ended = ended.clone();
+            ended.times.reset_received = reset.then_some(50);
+            ended.times.fin_received = fin.then_some(40);
+            if used {
+                ended.flags |= flags::USED_BEFORE;
+            }
+            assert_eq!(standby.judge(&ended, now), want, "{reset} {fin} {used}");
+        }
+        ended.role = Role::Accepted;
+        ended.times.reset_received = Some(50);
+        assert_eq!(standby.judge(&ended, now), Verdict::Take);
+    }
+
+    #[test]
+    fn a_refused_connection_needs_nothing_from_before() {
+        let now = Instant::now();
+        let mut standby = Standby::new(QUIET);
+        let mut refused = exchange(Role::Connecting, 1);
+        refused.time_ns = 50;
+        refused.exchange = 0;
+        refused.times.opened = Some(49);
+        assert_eq!(standby.judge(&refused, now), Verdict::SignAndTake);
+        // Its record was read late.
+        standby.woken(100, now);
+        assert_eq!(standby.judge(&refused, now), Verdict::SignAndTake);
+        // It was reset behind its handshake.
+        refused.times.established = Some(50);
+        assert_eq!(standby.judge(&refused, now), Verdict::Sign);
     }
 
     #[test]

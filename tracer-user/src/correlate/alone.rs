@@ -1,6 +1,6 @@
 //! Error responses that no backend connection explains: what was going on around them.
 
-use tracer_ebpf::Cause;
+use tracer_ebpf::{Cause, flags};
 
 use super::failures::{Program, Route};
 use super::matching::{self, Client};
@@ -21,7 +21,7 @@ impl Correlator {
             Cause::Watched => self.is_watched(client),
             Cause::Ended | Cause::Sampled | Cause::Unheard => false,
         };
-        if !error || client.link.is_some() || is_unreadable(client) {
+        if !error || client.link.is_some() || is_unreadable(client) || client.has(flags::UNSEEN) {
             return false;
         }
         let request = http::summarise(&client.request_head);

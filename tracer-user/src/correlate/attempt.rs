@@ -32,7 +32,7 @@ fn build(case: &CaseFacts, index: usize) -> Attempt {
         local: (x.local.port() != 0).then_some(x.local),
         reused,
         adopted: x.has(flags::ADOPTED),
-        exchange: (x.exchange > 0 && requested).then_some(x.exchange),
+        exchange: (x.exchange > 0 && requested && !x.has(flags::UNSEEN)).then_some(x.exchange),
         request: facts.request.clone(),
         start_ns: start,
         connect_us: if reused {

@@ -106,6 +106,7 @@ pub(super) fn kind(facts: &AttemptFacts) -> Kind {
     match facts.phase() {
         Phase::Waiting
             if facts.exchange.request_bytes == 0
+                && !facts.exchange.has(flags::UNSEEN)
                 && facts.exchange.send_errno.is_none()
                 && proxy_first =>
         {

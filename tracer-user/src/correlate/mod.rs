@@ -115,6 +115,8 @@ pub struct Correlator {
     checks: Checks,
     /// Failures whose clients cannot be read wait for a line in a log.
     logs: Logs,
+    /// Since when requests and responses are seen; `None`: tracing stands by.
+    seen_since: Option<MonoNs>,
     /// Kernel records were lost: what rests on the order of records alone is less sure.
     records_lost: bool,
 }
@@ -152,6 +154,7 @@ impl Correlator {
             counters: Counters::default(),
             checks: Checks::default(),
             logs: Logs::None,
+            seen_since: Some(0),
             records_lost: false,
         }
     }
@@ -214,7 +217,10 @@ impl Correlator {
                 Vec::new()
             }
             Input::Log(read) => self.advance(read.time_ns),
-            Input::Standby(standby) => self.advance(standby.time_ns),
+            Input::Standby(standby) => {
+                self.seen_since = standby.woken_by.map(|_| standby.time_ns);
+                self.advance(standby.time_ns)
+            }
             Input::Since(_) | Input::Backends(_) | Input::Config(_) | Input::LogSources(_) => {
                 Vec::new()
             }
@@ -322,7 +328,11 @@ impl Correlator {
         let kind = intake::kind(&facts);
         // Connects of a program that is not known by name are not tied to clients at all.
         let tied_by_order = !matches!(self.kind_of(exchange.pid), ProxyKind::Other(_));
-        if exchange.link.is_none() && tied_by_order {
+        // While tracing stands by nothing is tied.
+        let seen = self
+            .seen_since
+            .is_some_and(|since| exchange.time_ns >= since);
+        if exchange.link.is_none() && tied_by_order && seen {
             self.note_check(&facts, now);
         }
         self.failures.note(self.program(exchange.pid), &facts, kind);
@@ -418,18 +428,20 @@ impl Correlator {
         };
         let watched = self.is_watched(exchange);
         let judged = match exchange.cause {
+            _ if exchange.has(flags::UNSEEN) => matching::unseen(&self.pending, client),
             Cause::Status => matching::error_response(&self.pending, client),
             Cause::Watched if watched => matching::error_response(&self.pending, client),
             Cause::Watched => matching::masked(&self.pending, client),
             Cause::Ended => matching::ended(&self.pending, client, &self.statuses),
             Cause::Sampled | Cause::Unheard => Judged::default(),
         };
-        let (draft, attempts) = self.settle(judged, exchange.pid)?;
+        let (draft, attempts) = self.settle(judged, exchange)?;
         self.case(exchange, request, &draft, attempts)
     }
 
     /// Counts what came to nothing and takes the entries that a case claims.
-    fn settle(&mut self, judged: Judged, pid: u32) -> Option<(Draft, Vec<AttemptFacts>)> {
+    fn settle(&mut self, judged: Judged, client: &Exchange) -> Option<(Draft, Vec<AttemptFacts>)> {
+        let pid = client.pid;
         for entry in judged
             .unrelated
             .iter()
@@ -456,7 +468,8 @@ impl Correlator {
                 }
             })
             .collect();
-        if draft.outcome == Outcome::Masked && self.may_be_check(pid, &attempts) {
+        let by_chance = draft.outcome == Outcome::Masked || client.has(flags::UNSEEN);
+        if by_chance && self.may_be_check(pid, &attempts) {
             self.counters.ambiguous_connects += 1;
             return None;
         }

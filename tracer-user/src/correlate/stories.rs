@@ -8,3 +8,4 @@ mod outcomes;
 mod ties;
 mod tls;
 mod traps;
+mod unseen;

@@ -1,5 +1,7 @@
 //! Statements that verdicts rest on.
 
+use tracer_ebpf::flags;
+
 use super::errno;
 use super::facts::{AttemptFacts, CaseFacts, End};
 use super::words;
@@ -113,12 +115,25 @@ pub(super) fn reused(attempt: &AttemptFacts) -> Option<Fact> {
         return None;
     }
     let number = attempt.exchange.exchange;
-    let text = if number > 1 {
+    let text = if attempt.exchange.has(flags::UNSEEN) {
+        "the connection had brought responses before".to_owned()
+    } else if number > 1 {
         format!("request number {number} on this connection since the capture saw it")
     } else {
         "the connection carried requests before the capture began".to_owned()
     };
     Some(Fact::new("reused-connection", text))
+}
+
+/// Nothing of the exchange was seen.
+pub(super) fn unseen(attempt: &AttemptFacts) -> Option<Fact> {
+    attempt.exchange.has(flags::UNSEEN).then(|| {
+        Fact::inferred(
+            "unseen-exchange",
+            "tracing stood by, so neither request nor response was seen: by the counters of its socket the \
+             connection sent something that nothing came back for",
+        )
+    })
 }
 
 /// Errno that the socket gave.
@@ -322,7 +337,8 @@ pub(super) fn candidates(case: &CaseFacts) -> Fact {
 /// Was the request delivered, and so: is a retry safe?
 pub(super) fn delivery(attempt: &AttemptFacts) -> String {
     let total = attempt.exchange.request_bytes;
-    if total == 0 || attempt.phase().is_before_request() {
+    let unknown = attempt.exchange.has(flags::UNSEEN) && total == 0;
+    if !unknown && (total == 0 || attempt.phase().is_before_request()) {
         return NEVER_SENT.to_owned();
     }
     match attempt.request_unacked() {

@@ -260,6 +260,10 @@ impl AttemptFacts {
         if x.times.fin_received.is_none() && x.times.reset_received.is_none() {
             return None;
         }
+        // How long a request was that went unseen may not be known.
+        if x.has(flags::UNSEEN) && x.request_bytes == 0 {
+            return None;
+        }
         // All three are zero only on a kernel whose sequence numbers could not be read.
         if (x.request_start_seq, x.snd_una_at_end, x.write_seq_at_end) == (0, 0, 0) {
             return None;

@@ -181,7 +181,11 @@ pub fn ending(case: &CaseFacts, attempt: usize) -> (EndedBy, How) {
 pub fn judge(case: &CaseFacts) -> Verdict {
     let last = case.attempts.len().checked_sub(1);
     let (rule, mut finding) = classify(case, case.deciding(), true);
-    for about in [evidence::request_unread, evidence::tls_answer] {
+    for about in [
+        evidence::unseen,
+        evidence::request_unread,
+        evidence::tls_answer,
+    ] {
         finding.facts.extend(case.deciding().and_then(about));
     }
     let inferred = finding.facts.iter().any(Fact::is_inferred);

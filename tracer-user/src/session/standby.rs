@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::event::{MonoNs, Sign, Standby};
 
+/// What is known of a failure that woke it.
+const LED_TO_IT: &str = "What led to such a failure went unseen: it is among the cases only where the socket of a \
+    failed connection tells of it, and inferred.";
+
 /// Times in which only the first sign of a failure was looked for.
 #[derive(Debug, Default)]
 pub(super) struct StoodBy {
@@ -37,13 +41,10 @@ impl StoodBy {
         }
         let time = humantime::format_duration(Duration::from_millis(total / 1_000_000));
         let signs = match (self.wakes, self.last) {
-            (1, Some(sign)) => format!(
-                "It was woken once: {sign}. What led to that went unseen and is not among the cases."
-            ),
-            (wakes, Some(sign)) if wakes > 1 => format!(
-                "It was woken {wakes} times, last because {sign}. What led to these went unseen and is not among \
-                 the cases."
-            ),
+            (1, Some(sign)) => format!("It was woken once: {sign}. {LED_TO_IT}"),
+            (wakes, Some(sign)) if wakes > 1 => {
+                format!("It was woken {wakes} times, last because {sign}. {LED_TO_IT}")
+            }
             _ => "No sign of a failure was seen.".to_owned(),
         };
         Some(format!(

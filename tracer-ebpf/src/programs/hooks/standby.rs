@@ -6,24 +6,16 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, bpf_probe_read_user},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_ebpf::{Kind, RecordHeader, SignRecord, load::Standby};
 
 use crate::programs::{
     conn,
     globals::{set_standby, standby, status_watched},
-    head,
     maps::{RECORDS, count_loss},
-    sock,
+    sock, unseen,
     user::Current,
 };
-
-/// Bytes in front of a response that hold its status, and the size of the words they are read in.
-const BEGINNING: usize = 16;
 
 #[btf_tracepoint(function = "sock_send_length")]
 fn standby_send(ctx: BtfTracePointContext) -> i32 {
@@ -44,27 +36,20 @@ fn sent(sk: *const c_void, ret: i32) {
     let Some(pid_tgid) = conn::maybe_traced_thread() else {
         return;
     };
-    let current = Current::look();
-    // SAFETY: the helper checks the address.
-    let Ok(beginning) = (unsafe {
-        bpf_probe_read_user(current.first.base as *const [u64; BEGINNING / size_of::<u64>()])
-    }) else {
-        return;
-    };
-    let len = if current.first.len < BEGINNING as u64 {
-        current.first.len as u32
-    } else {
-        BEGINNING as u32
-    };
-    let status = head::status_at(beginning.as_ptr().cast(), 0, len);
+    let status = unseen::status(&Current::look());
     if status_watched(status) && conn::is_traced(None, pid_tgid) {
-        sign(sk as u64, pid_tgid, status);
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
+        sign(sk as u64, pid_tgid, status, now);
+        if let Some(conn) = conn::enter(sk as u64) {
+            unseen::answered(conn, ret as u64, status, now, pid_tgid);
+        }
     }
 }
 
 /// Tells of the first; those that follow before user space has acted add nothing.
 #[inline(always)]
-fn sign(sk: u64, pid_tgid: u64, status: u16) {
+fn sign(sk: u64, pid_tgid: u64, status: u16, now: u64) {
     // Two processors that meet here tell twice.
     if standby(Standby::SignSent) != 0 {
         return;
@@ -82,8 +67,7 @@ fn sign(sk: u64, pid_tgid: u64, status: u16) {
             kind: Kind::Sign as u8,
             cause: 0,
             pad: 0,
-            // SAFETY: no arguments.
-            time_ns: unsafe { bpf_ktime_get_ns() },
+            time_ns: now,
         },
         tgid: conn::tgid(pid_tgid),
         tid: pid_tgid as u32,

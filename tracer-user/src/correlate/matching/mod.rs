@@ -6,12 +6,14 @@
 mod ended;
 mod error_response;
 mod masked;
+mod unseen;
 
 pub(super) use ended::ended;
 pub(super) use error_response::error_response;
 pub(super) use masked::masked;
+pub(super) use unseen::unseen;
 
-use tracer_ebpf::LinkHow;
+use tracer_ebpf::{LinkHow, flags};
 
 use super::identity::same_request;
 use super::intake::Kind;
@@ -94,8 +96,9 @@ fn how(entry: &Pending) -> LinkHow {
         .map_or(LinkHow::None, |link| link.how)
 }
 
+/// May it have worked for any client whose request was seen?
 fn is_unlinked(entry: &Pending) -> bool {
-    how(entry) == LinkHow::None
+    how(entry) == LinkHow::None && !entry.facts.exchange.has(flags::UNSEEN)
 }
 
 /// Is this the exchange that `link` points at?
