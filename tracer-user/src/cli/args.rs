@@ -287,9 +287,10 @@ pub struct CaptureArgs {
     ///
     /// For a capture of hours or days on a proxy that carries much: while tracing stands by, only the beginning of
     /// what clients are sent is looked at, which costs a fraction. What wakes it is a response with a status of
-    /// --status, a connection to a backend that cannot be made, or a line of a --log. That first failure is told
-    /// and not explained, since what led to it went unseen; those that follow are. Responses that are cut off, and
-    /// failures that a retry hides, wake nobody. Needs Linux 6.3.
+    /// --status, a connection to a backend that cannot be made or that ends without an answer, or a line of a
+    /// --log. Of that first failure the sockets' counters tell who ended the connection and how, so its verdict is
+    /// weak, and its request is not known; those that follow are seen in full. Responses that are cut off wake
+    /// nobody. Needs Linux 6.3.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["all", "sample"], help_heading = "What to trace")]
     pub standby: Option<Duration>,
 

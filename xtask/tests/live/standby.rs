@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use xtask::lab::agent::{Agent, Settings};
 use xtask::lab::capture::{Capture, Output};
-use xtask::lab::client::{Client, Request};
+use xtask::lab::client::{Client, ReplyEnd, Request};
 use xtask::lab::process::slowness;
 use xtask::lab::proxy::{Kind, Options, Route};
 use xtask::lab::stand::{Behind, Stand};
@@ -277,6 +277,56 @@ fn first_failures(kind: Kind) {
             assert_eq!(case["verdict"]["confidence"], "weak", "{path}: {case:#}");
             assert_eq!(case["status"], reply.status.unwrap(), "{path}: {case:#}");
         }
+    }
+}
+
+#[test]
+fn healthy_traffic_wakes_nobody() {
+    let kinds = [Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Apache];
+    let Some(_turn) = turn(&kinds) else {
+        return;
+    };
+    for kind in kinds {
+        let stand = Stand::start(kind, Options::default()).unwrap();
+        let capture = start(&stand, &["--format", "json"]);
+        for route in [Route::Fresh, Route::Pooled, Route::Shared] {
+            let mut client = Client::connect(stand.proxy.front(route)).unwrap();
+            for target in [
+                "/ok",
+                "/ok?bytes=300000",
+                "/204",
+                "/404",
+                "/500",
+                "/chunked-ok",
+                "/cl-delimited",
+                "/close-after",
+                "/slow?ms=200",
+            ] {
+                let reply = client.send(&Request::get(target)).unwrap();
+                assert!(reply.complete, "{kind:?} {target}: {reply:?}");
+                if reply.end != ReplyEnd::Open || reply.header("connection") == Some("close") {
+                    client = Client::connect(stand.proxy.front(route)).unwrap();
+                }
+            }
+            let body = vec![b'a'; 100_000];
+            let reply = client.send(&Request::post("/ok", &body)).unwrap();
+            assert_eq!(reply.status, Some(200), "{kind:?}: {reply:?}");
+            // One that has had enough.
+            let mut hasty = Client::connect(stand.proxy.front(route)).unwrap();
+            hasty.write(&Request::get("/slow?ms=400")).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            hasty.abort();
+            // The kept connections grow old.
+            stand.drain().unwrap();
+            let met = stand.ask(route, &Request::get("/ok")).unwrap();
+            assert_eq!(met.reply.status, Some(200), "{kind:?}: {met:?}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let ended = capture.stop().unwrap();
+        assert!(!ended.stderr.contains(WAKES), "{kind:?}: {}", ended.stderr);
+        let document: Value = serde_json::from_str(&ended.stdout()).unwrap();
+        assert_eq!(document["totals"]["cases"], 0, "{document:#}");
+        ensure_no_loss(&document);
     }
 }
 

@@ -18,13 +18,14 @@ const SLOWNESS: &str = "5";
 
 /// Live tests that say the same of every kernel: who ended the connection and how, seen with real
 /// proxies, that nothing stays, and that standing by ends in time, where it is possible.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
     "proxies::nginx",
     "proxies::haproxy",
     "backends::the_backend_alone_tells_its_half",
     "processes::connections_older_than_the_capture",
     "processes::nothing_stays_after_a_kill",
     "standby::nginx_wakes_it",
+    "standby::nginx_first_failures",
 ];
 
 /// All of it.
