@@ -28,6 +28,12 @@ pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;
 /// Places of the filter in front of the process table; a process has that of its id modulo this.
 pub const PROCESS_FILTER_LEN: u32 = 16384;
 
+/// The bit of that table for a process of this kind, one of `PROCESS_*`.
+#[inline(always)]
+pub const fn process_filter_bit(kind: u32) -> u8 {
+    if kind == PROCESS_BACKEND { 2 } else { 1 }
+}
+
 /// Settings, a read-only global.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +42,8 @@ pub struct Config {
     pub snaplen: u32,
     /// Report every n-th finished exchange; 0 reports none, 1 all.
     pub sample_every: u32,
-    /// Not 0 if payload may go unseen for a while, until a first sign of a failure: see [`Standby`].
+    /// Not 0 if payload may go unseen for a while, until a first sign of a failure: see [`Standby`]. The
+    /// [`process_filter_bit`] of the processes whose clients it is looked for with.
     pub standby: u32,
     /// Zero.
     pub pad: u32,

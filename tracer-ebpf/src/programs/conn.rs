@@ -5,8 +5,11 @@ use aya_ebpf::{
     maps::Array,
 };
 use tracer_ebpf::{
-    Conn, Direction, HEAD_USUAL, Role, Tracked, TrackedLong, conn::NO_REASON, flags,
-    load::PROCESS_BACKEND, loss, marks,
+    Conn, Direction, HEAD_USUAL, Role, Tracked, TrackedLong,
+    conn::NO_REASON,
+    flags,
+    load::{PROCESS_BACKEND, process_filter_bit},
+    loss, marks,
 };
 
 use super::maps::{
@@ -14,7 +17,7 @@ use super::maps::{
     filter_index,
 };
 use super::{
-    globals::{epoch, may_stand_by, snaplen},
+    globals::{epoch, may_stand_by, snaplen, watched_processes},
     sock,
 };
 
@@ -167,6 +170,15 @@ pub(crate) fn maybe_traced_thread() -> Option<u64> {
     (*maybe != 0).then_some(pid_tgid)
 }
 
+/// The same, and unless it is certainly none whose clients are looked at while tracing stands by: what a backend
+/// of a traced proxy answers is seen where the proxy passes it on.
+#[inline(always)]
+pub(crate) fn maybe_watched_thread() -> Option<u64> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let maybe = PROCESS_FILTER.get(filter_index(tgid(pid_tgid)))?;
+    (u32::from(*maybe) & watched_processes() != 0).then_some(pid_tgid)
+}
+
 /// Is this thread's process traced? One that is known to use a traced connection is.
 #[inline(always)]
 pub(crate) fn is_traced(used: Option<&Tracked>, pid_tgid: u64) -> bool {
@@ -203,8 +215,9 @@ pub(crate) fn trace(tgid: u32, kind: u32) {
         return;
     }
     if let Some(maybe) = PROCESS_FILTER.get_ptr_mut(filter_index(tgid)) {
-        // SAFETY: a live map value; nobody writes anything else there.
-        unsafe { *maybe = 1 };
+        // SAFETY: a live map value. Two at the same instant at one place could lose a bit: the next process of
+        // that kind there sets it again.
+        unsafe { *maybe |= process_filter_bit(kind) };
     }
 }
 

@@ -82,8 +82,14 @@ pub(crate) fn sample_every() -> u32 {
 /// May payload go unseen for a while?
 #[inline(always)]
 pub(crate) fn may_stand_by() -> bool {
+    watched_processes() != 0
+}
+
+/// The `load::process_filter_bit` of the processes whose clients are looked at meanwhile.
+#[inline(always)]
+pub(crate) fn watched_processes() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const CONFIG.standby) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const CONFIG.standby) }
 }
 
 /// Is this status to be reported?

@@ -14,8 +14,8 @@ use tracer_ebpf::{
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 
-/// Not zero where a traced process may be, at [`filter_index`]: most calls on a host are those of
-/// others, and an array is looked at in a fraction of the time of a hash table. Never set to zero again.
+/// Bits (`load::process_filter_bit`) of what traced processes there may be, at [`filter_index`]: most calls on a host are those of
+/// others, and an array is looked at in a fraction of the time of a hash table. None is taken away again.
 #[map]
 pub(crate) static PROCESS_FILTER: Array<u8> = Array::with_max_entries(PROCESS_FILTER_LEN, 0);
 

@@ -216,7 +216,7 @@ fn settings(options: &CaptureOptions) -> Settings {
     Settings {
         snaplen: u32::from(options.snaplen),
         sample_every: options.sample_every,
-        standby: options.standby.is_some(),
+        standby: options.standby.map(|_| options.role),
         verbose: options.verbose,
         // 499 stands for "the client gave up" and is never on the wire.
         statuses: options

@@ -47,7 +47,7 @@ fn load(source: &TypeSource) -> Result<Weight, LoadError> {
     let mut tracer = Tracer::load(&Settings {
         snaplen: 512,
         sample_every: 0,
-        standby: false,
+        standby: None,
         verbose: false,
         statuses: vec![502, 503, 504],
         ring_bytes: None,

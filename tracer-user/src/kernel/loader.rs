@@ -15,7 +15,7 @@ use tracer_ebpf::{
     Tracked, TrackedLong, TrackedWith, bucket_of_us, flags,
     load::{
         PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
-        PROCESS_MIGRATES, Standby,
+        PROCESS_MIGRATES, Standby, process_filter_bit,
     },
     loss,
 };
@@ -55,8 +55,9 @@ pub struct Settings {
     pub snaplen: u32,
     /// Report every n-th healthy exchange; 0 none.
     pub sample_every: u32,
-    /// Stand by at first: look at payload only after [`Tracer::wake`].
-    pub standby: bool,
+    /// Stand by at first: look at payload only after [`Tracer::wake`]. Until then, a sign of a failure is looked
+    /// for where processes of this role answer.
+    pub standby: Option<HostRole>,
     /// Let the programs log.
     pub verbose: bool,
     /// Statuses to report.
@@ -231,7 +232,7 @@ impl Tracer {
         let offsets = Plain(offsets(&layout, typed)?);
         let sites = Sites::of(layout.types(), typed);
         drop(layout);
-        if settings.standby && sites.ways(&STANDBY).next().is_none() {
+        if settings.standby.is_some() && sites.ways(&STANDBY).next().is_none() {
             return Err(LoadError::NoStandby);
         }
         let config = Plain(config(settings));
@@ -278,7 +279,7 @@ impl Tracer {
             programs: Programs::default(),
             ebpf,
         };
-        if settings.standby {
+        if settings.standby.is_some() {
             // What is attached first is everything.
             tracer.next_epoch(true)?;
         }
@@ -428,8 +429,10 @@ impl Tracer {
                 name: "PROCESSES",
                 error,
             })?;
+        let place = pid % PROCESS_FILTER_LEN;
+        let known = self.process_filter.get(&place, 0).unwrap_or_default();
         self.process_filter
-            .set(pid % PROCESS_FILTER_LEN, 1, 0)
+            .set(place, known | process_filter_bit(value), 0)
             .map_err(|error| LoadError::Map {
                 name: "PROCESS_FILTER",
                 error,
@@ -665,7 +668,10 @@ fn config(settings: &Settings) -> Config {
             .clamp(64, HEAD_MAX as u32)
             .next_multiple_of(8),
         sample_every: settings.sample_every,
-        standby: u32::from(settings.standby),
+        standby: settings.standby.map_or(0, |role| match role {
+            HostRole::Proxy => u32::from(process_filter_bit(PROCESS_BATCHES)),
+            HostRole::Backend => u32::from(process_filter_bit(PROCESS_BACKEND)),
+        }),
         pad: 0,
         status,
     }

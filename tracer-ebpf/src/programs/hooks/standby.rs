@@ -33,7 +33,7 @@ fn sent(sk: *const c_void, ret: i32) {
     if !conn::is_listen_port(unsafe { sock::typed_local_port(sk) }) {
         return;
     }
-    let Some(pid_tgid) = conn::maybe_traced_thread() else {
+    let Some(pid_tgid) = conn::maybe_watched_thread() else {
         return;
     };
     let status = unseen::status(&Current::look());
