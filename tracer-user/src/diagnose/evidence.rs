@@ -131,7 +131,7 @@ pub(super) fn unseen(attempt: &AttemptFacts) -> Option<Fact> {
         Fact::inferred(
             "unseen-exchange",
             "tracing stood by, so neither request nor response was seen: by the counters of its socket the \
-             connection sent something that nothing came back for",
+             connection sent something that nothing came back for (over TLS, that may have been its handshake)",
         )
     })
 }

@@ -71,13 +71,15 @@ fn overhead_part(result: &Value) -> String {
          as they can. \"left\" is the median of requests per second with it by those without; the spread is that of \
          the pairs. \"CPU\" is the time that the proxy's and the backend's process and the tracer's spend on \
          processors for one request, as the scheduler counts it; \"added\" is how much more that is with the tracer \
-         than without, in the median pair: what a tracer costs in all, its programs and what leads to them, and \
-         steadier than the rate of three processes that share two cores. \"in kernel\" is the time of its programs for one request, all processes' calls counted, from \
+         than without, in the median pair: what a tracer costs in all, its programs and what leads to them. \"quiet\" \
+         is the same for the quietest round with it and the quietest of all rounds of the load without: a neighbour \
+         on the same hardware comes on top and never makes a request cheaper, so this is the steadiest of these \
+         figures, and the one by which tracers are compared below. \"in kernel\" is the time of its programs for one request, all processes' calls counted, from \
          the kernel's statistics in as many runs of their own, of which the middle one is shown: they cost time \
          themselves, which is part of the figure (`floor` is what empty programs on the same hooks take).\n\n\
-         | load | tracer | requests/s | left | spread | CPU | added | spread | in kernel | CPU of its process | its \
+         | load | tracer | requests/s | left | spread | CPU | quiet | added | spread | in kernel | CPU of its process | its \
          memory |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         result["rounds"], result["slice_seconds"], result["connections"],
     );
     let percent = |value: &Value| {
@@ -105,12 +107,13 @@ fn overhead_part(result: &Value) -> String {
                 .map_or(String::new(), |value| format!("{:.0}{unit}", value / by))
         };
         part += &format!(
-            "| {} | {} | {} | {} | {spread} | {} | {} | {added} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {spread} | {} | {} | {} | {added} | {} | {} | {} |\n",
             text(&row["scenario"]),
             text(&row["tool"]),
             number("rps_median", 1.0, ""),
             percent(&row["rps_ratio_median"]),
             us(&row["cpu_ns_per_request"]),
+            us(&row["cpu_ns_added_quiet"]),
             us(&row["cpu_ns_added_median"]),
             number("kernel_ns_per_request", 1.0, " ns"),
             percent(&row["user_cpu_ratio"]),
@@ -121,10 +124,10 @@ fn overhead_part(result: &Value) -> String {
     part += &hooks(result);
     part += &targets(result);
     part += "\n`why502-standby` is `why502 capture --standby`: as long as nothing fails it looks only at how responses to \
-             clients begin, and so sees less than the peers; the first failure is told, and those behind it are \
-             explained as by `why502`, at the cost of that row. What connections take to open and close is the same \
-             in both.\n";
-    part += "\nWhere the spreads of two tracers overlap in the table, this run does not tell which of them costs less.\n";
+             clients begin, and so sees less than the peers; the first failure is explained by the counters of its \
+             sockets, and those behind it as by `why502`, at the cost of that row ([agent.md](agent.md#standing-by)). \
+             What connections take to open and close is the same in both. The backend runs on the same host here, and \
+             `why502` looks at its half of each connection, too: where backends are elsewhere, that part is saved.\n";
     for why in array(&result["missing"]) {
         part += &format!("\nNot measured: {}.\n", text(why));
     }
@@ -158,7 +161,7 @@ fn latencies(result: &Value) -> String {
     }
     format!(
         "\nAt half of the rate, each request due at a fixed time and measured from then on (a wait before it counts, \
-         so nothing is omitted), us:\n\n\
+         so nothing is omitted), us; the last column is of all rounds of the load without a tracer:\n\n\
          | load | tracer | requests/s | p50 | p50 without | p99 | p99 without |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: |\n{rows}"
     )
@@ -251,7 +254,7 @@ mod tests {
         let row = json!({
             "scenario": "nginx-small", "tool": "why502", "rps_median": 900.4, "rps_ratio_median": 0.991,
             "rps_ratio_spread": [0.98, 1.0], "kernel_ns_per_request": 1500.0,
-            "cpu_ns_per_request": 21000.0, "cpu_ns_added_median": 2040.0, "cpu_ns_added_spread": [-100.0, 2500.0],
+            "cpu_ns_per_request": 21000.0, "cpu_ns_added_quiet": 1800.0, "cpu_ns_added_median": 2040.0, "cpu_ns_added_spread": [-100.0, 2500.0],
             "kernel_programs": {"sock_send_lengt": {"calls_per_request": 4.0, "ns_per_call": 200.0}},
             "latency": {
                 "with": {"per_second": 450.0, "p50_us": 80.0, "p99_us": 200.0},
@@ -268,7 +271,7 @@ mod tests {
             .unwrap();
         let page = results.page();
         for part in [
-            "| nginx-small | why502 | 900 | 99.1 % | 98.0 % to 100.0 % | 21.0 us | 2.0 us | -0.1 us to 2.5 us \
+            "| nginx-small | why502 | 900 | 99.1 % | 98.0 % to 100.0 % | 21.0 us | 1.8 us | 2.0 us | -0.1 us to 2.5 us \
              | 1500 ns |",
             "| nginx-small | why502 | 450 | 80 | 79 | 200 | 180 to 210 |",
             "| nginx-small | why502 | `sock_send_lengt` | 4.00 | 200 ns |",

@@ -9,12 +9,12 @@ use crate::correlate::intake::Kind;
 use crate::correlate::pending::Store;
 use crate::event::MonoNs;
 
-/// A proxy answers for a failure at once, and lets go of the connection just before or behind that.
-const AT_ONCE_NS: MonoNs = 100_000_000;
+/// A proxy lets go of a connection that failed just before or behind its answer to the client.
+const AT_ONCE_NS: MonoNs = 20_000_000;
 
 /// Finds the failure behind it by thread and time, or nothing.
 ///
-/// 1. only failures of the same thread count that were over within 100 ms of the response;
+/// 1. only failures of the same thread count that it let go of within 20 ms of the response;
 /// 2. more than one must be tries of one request, each begun when the thread let go of the one before: of others
 ///    nothing tells which was this client's.
 pub(in crate::correlate) fn unseen(store: &Store, client: Client<'_>) -> Judged {
@@ -27,7 +27,7 @@ pub(in crate::correlate) fn unseen(store: &Store, client: Client<'_>) -> Judged 
             entry.kind == Kind::Failed
                 && how(entry) == LinkHow::None
                 && entry.facts.exchange.tid == x.tid
-                && entry.facts.end_ns().abs_diff(response) <= AT_ONCE_NS
+                && let_go_ns(entry).abs_diff(response) <= AT_ONCE_NS
         })
         .collect();
     found.sort_by_key(|(seq, entry)| (entry.facts.end_ns(), *seq));

@@ -128,7 +128,7 @@ fn what_may_be_another_s_explains_nothing() {
     let other_thread = unseen(fin(1, 5)).with(|x| x.tid = 101);
     let other_time = unseen(fin(1, 5));
     let linked = unseen(fin(1, 5)).linked(501, 1, LinkHow::SameTarget);
-    for (up, ms) in [(other_thread, 6), (other_time, 106), (linked, 6)] {
+    for (up, ms) in [(other_thread, 6), (other_time, 26), (linked, 6)] {
         assert!(asleep().up(up).down(got(502, ms)).tell().cases.is_empty());
     }
     // Two at once.

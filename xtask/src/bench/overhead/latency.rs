@@ -23,7 +23,7 @@ pub struct Latency {
     pub with: Latencies,
     /// The same without.
     pub without: Latencies,
-    /// The smallest and the largest 99th percentile without, us.
+    /// The smallest and the largest 99th percentile of the load without any tracer, us.
     pub p99_us_spread_without: [f64; 2],
 }
 
@@ -88,6 +88,19 @@ fn spread(rounds: &[Latencies]) -> [f64; 2] {
         each().fold(f64::INFINITY, f64::min),
         each().fold(0.0, f64::max),
     ]
+}
+
+/// Of a load the rounds without a tracer are alike, whichever tracer they stand beside: their spread is that of
+/// all of them.
+pub(super) fn share_spread(rows: &mut [Row]) {
+    let found = || rows.iter().filter_map(|row| row.latency);
+    let spreads = found().map(|one| one.p99_us_spread_without);
+    let Some(all) = spreads.reduce(|[a, b], [c, d]| [a.min(c), b.max(d)]) else {
+        return;
+    };
+    for latency in rows.iter_mut().filter_map(|row| row.latency.as_mut()) {
+        latency.p99_us_spread_without = all;
+    }
 }
 
 /// What has to hold of ours.

@@ -88,6 +88,12 @@ pub struct Row {
     pub rps_ratio_spread: Option<[f64; 2]>,
     /// Time that proxy, backend and tracer spent on processors for one request, median, ns.
     pub cpu_ns_per_request: f64,
+    /// The same in the quietest round, ns.
+    pub cpu_ns_least: f64,
+    /// How much more the quietest round took with it than the quietest of all without, ns: what a neighbour takes
+    /// away comes on top of either, and never makes a request cheaper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ns_added_quiet: Option<f64>,
     /// How much more that was with it than without, pair by pair: the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ns_added_median: Option<f64>,
@@ -242,6 +248,8 @@ fn measure(
         rps_ratio_median: None,
         rps_ratio_spread: None,
         cpu_ns_per_request: median(alone().map(|half| half.cpu_ns)),
+        cpu_ns_least: least(alone()),
+        cpu_ns_added_quiet: None,
         cpu_ns_added_median: None,
         cpu_ns_added_spread: None,
         kernel_ns_per_request: None,
@@ -276,11 +284,13 @@ fn measure(
         } else {
             None
         };
-        rows.push(measured.row(scenario.name, tool.name(), programs, latency));
+        let quiet = rows[0].cpu_ns_least;
+        rows.push(measured.row(scenario.name, tool.name(), quiet, programs, latency));
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
     }
+    latency::share_spread(&mut rows);
     Ok(Some(rows))
 }
 
@@ -352,6 +362,7 @@ impl Measured {
         self,
         scenario: &'static str,
         tool: &'static str,
+        quiet_without: f64,
         kernel_programs: BTreeMap<String, Program>,
         latency: Option<Latency>,
     ) -> Row {
@@ -365,6 +376,8 @@ impl Measured {
             rps_ratio_median: Some(median(ratios.iter().copied())),
             rps_ratio_spread: Some(spread(&ratios)),
             cpu_ns_per_request: median(self.with.iter().map(|half| half.cpu_ns)),
+            cpu_ns_least: least(self.with.iter()),
+            cpu_ns_added_quiet: Some(least(self.with.iter()) - quiet_without),
             cpu_ns_added_median: Some(median(added.iter().copied())),
             cpu_ns_added_spread: Some(spread(&added)),
             kernel_ns_per_request: total(&kernel_programs),
@@ -374,6 +387,11 @@ impl Measured {
             rss_bytes: (self.rss_bytes > 0).then_some(self.rss_bytes),
         }
     }
+}
+
+/// Processor time of a request in the quietest of these, ns.
+fn least<'a>(halves: impl Iterator<Item = &'a Half>) -> f64 {
+    halves.map(|half| half.cpu_ns).fold(f64::INFINITY, f64::min)
 }
 
 /// The smallest and the largest.
@@ -446,13 +464,13 @@ fn targets_of(rows: &[Row], tool: Tool) -> Vec<Target> {
     for ours in rows.iter().filter(|row| row.tool == tool.name()) {
         for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
             let peer = find(rows, ours.scenario, peer);
-            let added = peer.and_then(|peer| Some((peer, peer.cpu_ns_added_median?)));
-            let (Some((peer, theirs)), Some(own)) = (added, ours.cpu_ns_added_median) else {
+            let added = peer.and_then(|peer| Some((peer, peer.cpu_ns_added_quiet?)));
+            let (Some((peer, theirs)), Some(own)) = (added, ours.cpu_ns_added_quiet) else {
                 continue;
             };
             targets.push(Target {
                 what: format!(
-                    "{}: {} adds {:.1} us of processor time to a request, {} {:.1} us",
+                    "{}: {} adds {:.1} us of processor time to a request in the quietest round, {} {:.1} us",
                     ours.scenario,
                     ours.tool,
                     own / 1e3,
@@ -470,13 +488,14 @@ impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:<22} {:<18} {:>10} {:>8} {:>15} {:>10} {:>10} {:>16} {:>10} {:>8} {:>8}\n",
+            "{:<22} {:<18} {:>10} {:>8} {:>15} {:>10} {:>8} {:>10} {:>16} {:>10} {:>8} {:>8}\n",
             "load",
             "tracer",
             "requests/s",
             "left",
             "spread",
             "CPU each",
+            "quiet",
             "added",
             "spread",
             "in kernel",
@@ -493,6 +512,7 @@ impl Outcome {
                     format!("{:.1} – {:.1} %", least * 100.0, most * 100.0)
                 });
             let us = |ns: f64| format!("{:.1} us", ns / 1e3);
+            let quiet = row.cpu_ns_added_quiet.map_or_else(String::new, us);
             let added = row.cpu_ns_added_median.map_or_else(String::new, us);
             let added_spread = row
                 .cpu_ns_added_spread
@@ -504,7 +524,7 @@ impl Outcome {
             let memory = row.rss_bytes;
             let memory = memory.map_or_else(String::new, |b| format!("{} MB", b / 1_000_000));
             text += &format!(
-                "{:<22} {:<18} {:>10.0} {:>8} {:>15} {:>10} {added:>10} {added_spread:>16} {:>10} {:>8} {:>8}\n",
+                "{:<22} {:<18} {:>10.0} {:>8} {:>15} {:>10} {quiet:>8} {added:>10} {added_spread:>16} {:>10} {:>8} {:>8}\n",
                 row.scenario,
                 row.tool,
                 row.rps_median,
@@ -554,7 +574,9 @@ mod tests {
             rps_ratio_median: Some(ratio),
             rps_ratio_spread: None,
             cpu_ns_per_request: 1.0,
-            cpu_ns_added_median: Some(added),
+            cpu_ns_least: 1.0,
+            cpu_ns_added_quiet: Some(added),
+            cpu_ns_added_median: None,
             cpu_ns_added_spread: None,
             kernel_ns_per_request: ns,
             kernel_programs: BTreeMap::new(),
