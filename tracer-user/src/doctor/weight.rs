@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::MapInfo;
 
+use crate::event::HostRole;
 use crate::kernel::attach::{Attached, Loaded};
 use crate::kernel::loader::{LoadError, Settings, Tracer};
 use crate::kernel::preflight::Preflight;
@@ -39,15 +40,18 @@ pub struct MapRow {
 /// Fails with what stands in the way, in full.
 pub(super) fn weigh(preflight: &Preflight, source: &TypeSource) -> Result<Weight, String> {
     preflight.check().map_err(|blocked| blocked.to_string())?;
-    load(source).map_err(|error| super::trial::in_full(&error))
+    // Where a program can stand by, it has more to do: the verifier is to see all of it.
+    let stands_by = preflight.features.standby == Some(true);
+    load(source, stands_by.then_some(HostRole::Proxy))
+        .map_err(|error| super::trial::in_full(&error))
 }
 
-fn load(source: &TypeSource) -> Result<Weight, LoadError> {
+fn load(source: &TypeSource, standby: Option<HostRole>) -> Result<Weight, LoadError> {
     let begin = Instant::now();
     let mut tracer = Tracer::load(&Settings {
         snaplen: 512,
         sample_every: 0,
-        standby: None,
+        standby,
         verbose: false,
         statuses: vec![502, 503, 504],
         ring_bytes: None,

@@ -41,7 +41,9 @@ fn sent(sk: *const c_void, ret: i32) {
         // SAFETY: no arguments.
         let now = unsafe { bpf_ktime_get_ns() };
         sign(sk as u64, pid_tgid, status, now);
-        if let Some(conn) = conn::enter(sk as u64) {
+        // Most were accepted while nobody looked.
+        let known = conn::enter(sk as u64);
+        if let Some(conn) = known.or_else(|| conn::adopt(sk as u64, now)) {
             unseen::answered(conn, ret as u64, status, now, pid_tgid);
         }
     }

@@ -71,9 +71,13 @@ fn listen(sk: u64) {
     emit::process(process::LISTEN, (pid_tgid >> 32) as u32, 0, port, 0);
 }
 
-/// A passive handshake is done. The owner shows when it first uses the socket.
+/// A passive handshake is done. The owner shows when it first uses the socket; and so, while tracing stands by,
+/// does the connection: until then there is nothing to know of it.
 #[inline(always)]
 fn accept(sk: u64) {
+    if conn::payload_goes_unseen() {
+        return;
+    }
     let port = sock::local_port(sk);
     if !conn::is_listen_port(port) || !sock::is_tcp(sk) {
         return;
