@@ -27,8 +27,11 @@ use super::site::Site;
 use super::target::Target;
 use super::usage::{self, Usage};
 use super::wrk;
+use crate::lab::client::{Client, Request};
 use crate::lab::process::raise_descriptors;
 
+/// Time for a tracer to do what follows its first sight of a backend.
+const SETTLES: Duration = Duration::from_millis(300);
 const CONNECTIONS: u32 = 50;
 /// At least so much of the requests per second must be left with why502, in the first scenario.
 pub const RATIO_MIN: f64 = 0.98;
@@ -261,7 +264,7 @@ fn measure(
     let mut taken: Vec<Vec<BTreeMap<String, Program>>> = vec![Vec::new(); tools.len()];
     for _ in 0..options.rounds {
         for (tool, taken) in tools.iter().zip(&mut taken) {
-            taken.push(programs(*tool, why502, &targets, &load)?);
+            taken.push(programs(*tool, why502, (site, &targets), &load)?);
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -313,11 +316,14 @@ fn half(site: &Site, tool: Option<u32>, load: &impl Fn() -> Result<wrk::Done>) -
 fn programs(
     tool: Tool,
     why502: &Path,
-    targets: &Targets,
+    (site, targets): (&Site, &Targets),
     load: &impl Fn() -> Result<wrk::Done>,
 ) -> Result<BTreeMap<String, Program>> {
     let first = kernel::programs()?;
     let _work = AtWork::start(tool, why502, targets)?;
+    // Whoever looks around once it has met the backend does so now: that is no cost of each request.
+    Client::connect(site.addr())?.send(&Request::get("/"))?;
+    std::thread::sleep(SETTLES);
     let _counting = Counting::start()?;
     let before = kernel::programs()?;
     let done = load()?;
