@@ -128,10 +128,29 @@ fn overhead_part(result: &Value) -> String {
              sockets, and those behind it as by `why502`, at the cost of that row ([agent.md](agent.md#standing-by)). \
              What connections take to open and close is the same in both. The backend runs on the same host here, and \
              `why502` looks at its half of each connection, too: where backends are elsewhere, that part is saved.\n";
+    part += &noise(result);
     for why in array(&result["missing"]) {
         part += &format!("\nNot measured: {}.\n", text(why));
     }
     part
+}
+
+/// How much of a difference in requests per second this run can tell at all.
+fn noise(result: &Value) -> String {
+    let floor = array(&result["rows"])
+        .iter()
+        .find(|row| row["tool"] == "floor");
+    let spread = floor.map_or(&[][..], |row| array(&row["rps_ratio_spread"]));
+    let [least, most] = spread else {
+        return String::new();
+    };
+    let percent = |share: &Value| share.as_f64().unwrap_or_default() * 100.0;
+    format!(
+        "\nEmpty programs alone left {:.0} to {:.0} % of the requests per second in the pairs of the first load: where \
+         that is far from 100, a share of 98 % is neither shown nor refuted by this run.\n",
+        percent(least),
+        percent(most)
+    )
 }
 
 fn latencies(result: &Value) -> String {
@@ -262,11 +281,13 @@ mod tests {
                 "p99_us_spread_without": [180.0, 210.0],
             },
         });
+        let floor =
+            json!({"scenario": "nginx-small", "tool": "floor", "rps_ratio_spread": [0.85, 1.2]});
         let targets = json!([{"what": "a", "held": true}, {"what": "b", "held": false}]);
         let machine = json!({"cores": 2, "cpu": "x", "kernel": "6.1"});
         results
             .add(
-                json!({"machine": machine, "rows": [row], "targets": targets, "missing": ["no y"]}),
+                json!({"machine": machine, "rows": [row, floor], "targets": targets, "missing": ["no y"]}),
             )
             .unwrap();
         let page = results.page();
@@ -276,6 +297,7 @@ mod tests {
             "| nginx-small | why502 | 450 | 80 | 79 | 200 | 180 to 210 |",
             "| nginx-small | why502 | `sock_send_lengt` | 4.00 | 200 ns |",
             "- held: a\n- **missed**: b\n",
+            "Empty programs alone left 85 to 120 % of the requests",
             "Not measured: no y.",
         ] {
             assert!(page.contains(part), "{part} is not in\n{page}");
