@@ -127,7 +127,9 @@ fn overhead_part(result: &Value) -> String {
              clients begin, and so sees less than the peers; the first failure is explained by the counters of its \
              sockets, and those behind it as by `why502`, at the cost of that row ([agent.md](agent.md#standing-by)). \
              What connections take to open and close is the same in both. The backend runs on the same host here, and \
-             `why502` looks at its half of each connection, too: where backends are elsewhere, that part is saved.\n";
+             `why502` looks at its half of each connection, too, which the scripts of bpftrace leave out; \
+             `why502-proxy` is `why502 capture --role proxy`, which does not: what it costs where \
+             backends are elsewhere.\n";
     part += &noise(result);
     for why in array(&result["missing"]) {
         part += &format!("\nNot measured: {}.\n", text(why));
@@ -190,7 +192,7 @@ fn latencies(result: &Value) -> String {
 fn hooks(result: &Value) -> String {
     let mut rows = String::new();
     for row in array(&result["rows"]) {
-        if row["tool"] != "why502" && row["tool"] != "why502-standby" {
+        if !text(&row["tool"]).starts_with("why502") {
             continue;
         }
         for (name, program) in row["kernel_programs"].as_object().into_iter().flatten() {

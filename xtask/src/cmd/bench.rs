@@ -31,11 +31,11 @@ struct Overhead {
     /// Only the load of this name, or those with this in their names
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Only these tracers
+    /// Only these tracers, in each load; else those that tell something there
     #[arg(long, value_name = "NAME", value_parser = tool)]
     tool: Vec<Tool>,
     /// Pairs of runs with and without each tracer
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
     /// Seconds of each run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -195,10 +195,7 @@ fn overhead(args: &Overhead) -> anyhow::Result<ExitCode> {
     stop::watch("bench", &TOLD_TO_STOP)?;
     let options = overhead::Options {
         scenarios,
-        tools: match args.tool.is_empty() {
-            true => Tool::ALL.to_vec(),
-            false => args.tool.clone(),
-        },
+        tools: args.tool.clone(),
         rounds: usize::from(args.rounds),
         slice: Duration::from_secs(args.seconds),
     };

@@ -4,10 +4,11 @@
 mod floor;
 mod kernel;
 mod latency;
+mod must_hold;
 mod scenario;
 mod tools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,25 +28,16 @@ use super::site::Site;
 use super::target::Target;
 use super::usage::{self, Usage};
 use super::wrk;
-use crate::lab::client::{Client, Request};
 use crate::lab::process::raise_descriptors;
 
-/// Time for a tracer to do what follows its first sight of a backend.
-const SETTLES: Duration = Duration::from_millis(300);
 const CONNECTIONS: u32 = 50;
-/// At least so much of the requests per second must be left with why502, in the first scenario.
-pub const RATIO_MIN: f64 = 0.98;
-/// Most time of its programs for a request that goes through the proxy, ns.
-pub const KERNEL_NS_MAX: f64 = 1000.0;
-/// The same, in times of what empty programs take.
-pub const FLOOR_TIMES_MAX: f64 = 4.0;
 
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Which scenarios.
     pub scenarios: Vec<Scenario>,
-    /// Which tools.
+    /// Which tools, in all of them; none named: those that tell something there.
     pub tools: Vec<Tool>,
     /// Pairs of each.
     pub rounds: usize,
@@ -135,16 +127,19 @@ pub struct Program {
 /// # Errors
 /// A proxy or a tool does not start, or a response is not a good one.
 pub fn run(options: &Options, why502: &Path, stop: &AtomicBool) -> Result<Option<Outcome>> {
-    let (tools, missing): (Vec<Tool>, Vec<Tool>) = options
-        .tools
-        .iter()
-        .partition(|tool| tool.missing().is_none());
-    let missing: Vec<String> = missing.into_iter().filter_map(Tool::missing).collect();
+    let tools_in = |scenario: &Scenario| match options.tools.is_empty() {
+        true => scenario.tools().collect(),
+        false => options.tools.clone(),
+    };
+    let wanted: BTreeSet<Tool> = options.scenarios.iter().flat_map(tools_in).collect();
+    let missing: Vec<String> = wanted.into_iter().filter_map(Tool::missing).collect();
     for why in &missing {
         eprintln!("bench: {why}");
     }
     let mut rows = Vec::new();
     for scenario in &options.scenarios {
+        let mut tools = tools_in(scenario);
+        tools.retain(|tool| tool.missing().is_none());
         let site = Site::start(scenario.proxy, scenario.body)?;
         let _idle = open(&site, scenario.idle)?;
         let measured = measure(options, *scenario, &site, &tools, why502, stop)?;
@@ -153,7 +148,7 @@ pub fn run(options: &Options, why502: &Path, stop: &AtomicBool) -> Result<Option
         };
         rows.extend(measured);
     }
-    let targets = targets(&rows);
+    let targets = must_hold::targets(&rows);
     Ok(Some(Outcome {
         machine: machine(),
         connections: CONNECTIONS,
@@ -182,6 +177,7 @@ struct Measured {
     without: Vec<Half>,
     user_cpu: Vec<f64>,
     rss_bytes: u64,
+    programs: Vec<BTreeMap<String, Program>>,
 }
 
 fn measure(
@@ -195,6 +191,7 @@ fn measure(
     let targets = Targets {
         proxy: site.proxy_pid(),
         worker: site.worker_pid(),
+        addr: site.addr(),
         ports: [site.addr().port(), site.backend().port()],
     };
     let load = || wrk::run(site.addr(), CONNECTIONS, scenario.close, options.slice);
@@ -210,12 +207,16 @@ fn measure(
             if off_first {
                 without = Some(half(None)?);
             }
+            let loaded_before = kernel::programs()?;
             let work = AtWork::start(*tool, why502, &targets)?;
             let look = || work.pid().map(usage::of).transpose();
             let (began, before) = (Instant::now(), look()?);
             let with = half(work.pid())?;
             if let (Some(before), Some(after)) = (before, look()?) {
                 measured.note(began, before, after)?;
+            }
+            if tool.has_programs() {
+                measured.programs.push(programs(&loaded_before, &load)?);
             }
             drop(work);
             let without = match without {
@@ -261,17 +262,8 @@ fn measure(
         user_cpu_ratio: None,
         rss_bytes: None,
     }];
-    let mut taken: Vec<Vec<BTreeMap<String, Program>>> = vec![Vec::new(); tools.len()];
-    for _ in 0..options.rounds {
-        for (tool, taken) in tools.iter().zip(&mut taken) {
-            taken.push(programs(*tool, why502, (site, &targets), &load)?);
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-        }
-    }
-    for ((tool, measured), taken) in tools.iter().zip(all).zip(taken) {
-        let programs = middle(taken);
+    for (tool, mut measured) in tools.iter().zip(all) {
+        let programs = middle(std::mem::take(&mut measured.programs));
         eprintln!(
             "bench: {}: {:<18} {} of its programs for a request",
             scenario.name,
@@ -312,22 +304,15 @@ fn half(site: &Site, tool: Option<u32>, load: &impl Fn() -> Result<wrk::Done>) -
     })
 }
 
-/// Time of a tool's programs, with the kernel's statistics on, which cost time themselves.
+/// Time of the programs that were loaded since, with the kernel's statistics on, which cost time themselves.
 fn programs(
-    tool: Tool,
-    why502: &Path,
-    (site, targets): (&Site, &Targets),
+    loaded_before: &kernel::Programs,
     load: &impl Fn() -> Result<wrk::Done>,
 ) -> Result<BTreeMap<String, Program>> {
-    let first = kernel::programs()?;
-    let _work = AtWork::start(tool, why502, targets)?;
-    // Whoever looks around once it has met the backend does so now: that is no cost of each request.
-    Client::connect(site.addr())?.send(&Request::get("/"))?;
-    std::thread::sleep(SETTLES);
     let _counting = Counting::start()?;
     let before = kernel::programs()?;
     let done = load()?;
-    let taken = kernel::between(&first, &before, &kernel::programs()?);
+    let taken = kernel::between(loaded_before, &before, &kernel::programs()?);
     let called = taken.into_iter().filter(|(_, taken)| taken.calls > 0);
     let of_one = |taken: kernel::Taken| Program {
         calls_per_request: taken.calls as f64 / done.requests as f64,
@@ -419,77 +404,6 @@ fn open(site: &Site, count: usize) -> Result<Vec<TcpStream>> {
     (0..count).map(connect).collect()
 }
 
-/// What has to hold, of tracing and of standing by.
-fn targets(rows: &[Row]) -> Vec<Target> {
-    [Tool::Why502, Tool::Why502Standby]
-        .into_iter()
-        .flat_map(|tool| targets_of(rows, tool))
-        .collect()
-}
-
-fn find<'a>(rows: &'a [Row], scenario: &str, tool: Tool) -> Option<&'a Row> {
-    rows.iter()
-        .find(|row| row.scenario == scenario && row.tool == tool.name())
-}
-
-fn targets_of(rows: &[Row], tool: Tool) -> Vec<Target> {
-    let mut targets = Vec::new();
-    if let Some(ours) = find(rows, SCENARIOS[0].name, tool) {
-        let what = format!("{}: {}", ours.scenario, ours.tool);
-        if let Some(ratio) = ours.rps_ratio_median {
-            targets.push(Target {
-                what: format!(
-                    "{what}: {:.1} % of the requests per second are left, at least {:.0} % are wanted",
-                    ratio * 100.0,
-                    RATIO_MIN * 100.0
-                ),
-                held: ratio >= RATIO_MIN,
-            });
-        }
-        if let Some(ns) = ours.kernel_ns_per_request {
-            targets.push(Target {
-                what: format!(
-                    "{what}: {ns:.0} ns in the kernel for a request, at most {KERNEL_NS_MAX} are wanted"
-                ),
-                held: ns <= KERNEL_NS_MAX,
-            });
-            let floor = find(rows, ours.scenario, Tool::Floor);
-            if let Some(floor) = floor.and_then(|row| row.kernel_ns_per_request) {
-                targets.push(Target {
-                    what: format!(
-                        "{what}: {:.1} times the time of empty programs ({floor:.0} ns), at most \
-                         {FLOOR_TIMES_MAX} are wanted",
-                        ns / floor
-                    ),
-                    held: ns <= floor * FLOOR_TIMES_MAX,
-                });
-            }
-        }
-        targets.extend(latency::target(ours));
-    }
-    for ours in rows.iter().filter(|row| row.tool == tool.name()) {
-        for peer in Tool::ALL.into_iter().filter(|tool| tool.sees_payload()) {
-            let peer = find(rows, ours.scenario, peer);
-            let added = peer.and_then(|peer| Some((peer, peer.cpu_ns_added_quiet?)));
-            let (Some((peer, theirs)), Some(own)) = (added, ours.cpu_ns_added_quiet) else {
-                continue;
-            };
-            targets.push(Target {
-                what: format!(
-                    "{}: {} adds {:.1} us of processor time to a request in the quietest round, {} {:.1} us",
-                    ours.scenario,
-                    ours.tool,
-                    own / 1e3,
-                    peer.tool,
-                    theirs / 1e3
-                ),
-                held: own < theirs,
-            });
-        }
-    }
-    targets
-}
-
 impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
@@ -569,44 +483,5 @@ mod tests {
         assert_eq!(total(&middle(Vec::new())), None);
         // A tracer without programs.
         assert_eq!(total(&middle(vec![BTreeMap::new(); 3])), None);
-    }
-
-    #[test]
-    fn what_must_hold() {
-        let row = |tool: Tool, ratio, ns, added| Row {
-            scenario: SCENARIOS[0].name,
-            tool: tool.name(),
-            rps_median: 1.0,
-            rps_ratio_median: Some(ratio),
-            rps_ratio_spread: None,
-            cpu_ns_per_request: 1.0,
-            cpu_ns_least: 1.0,
-            cpu_ns_added_quiet: Some(added),
-            cpu_ns_added_median: None,
-            cpu_ns_added_spread: None,
-            kernel_ns_per_request: ns,
-            kernel_programs: BTreeMap::new(),
-            latency: None,
-            user_cpu_ratio: None,
-            rss_bytes: None,
-        };
-        let held = |rows: &[Row]| {
-            let targets = targets(rows);
-            targets.iter().map(|target| target.held).collect::<Vec<_>>()
-        };
-        let peers = [
-            row(Tool::BpftraceSock, 0.8, Some(3000.0), 4000.0),
-            row(Tool::Tcpdump, 0.99, None, 1900.0),
-            row(Tool::Tcplife, 1.0, None, 0.0),
-        ];
-        let mut rows = vec![
-            row(Tool::Floor, 0.99, Some(300.0), 500.0),
-            row(Tool::Why502, 0.985, Some(900.0), 2000.0),
-        ];
-        rows.extend(peers.clone());
-        assert_eq!(held(&rows), [true, true, true, true, false]);
-        rows[1] = row(Tool::Why502, 0.97, Some(1300.0), 2000.0);
-        assert_eq!(held(&rows), [false, false, false, true, false]);
-        assert_eq!(held(&peers), [] as [bool; 0]);
     }
 }

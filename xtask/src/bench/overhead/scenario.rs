@@ -1,5 +1,6 @@
 //! Under which load it is measured.
 
+use super::Tool;
 use crate::lab::proxy::Kind;
 
 /// A proxy, and what its clients do.
@@ -17,6 +18,19 @@ pub struct Scenario {
     pub idle: usize,
     /// Latencies at a fixed rate are measured, too.
     pub latency: bool,
+}
+
+impl Scenario {
+    /// The tools that tell something here.
+    pub(super) fn tools(&self) -> impl Iterator<Item = Tool> {
+        Tool::ALL.into_iter().filter(|tool| match tool {
+            // They see connections come and go, and nothing in between.
+            Tool::Tcplife | Tool::Tcpstates => self.close,
+            // What it sends to user space is the same for each request.
+            Tool::Why502All => self.latency,
+            _ => true,
+        })
+    }
 }
 
 const fn small(name: &'static str, proxy: Kind) -> Scenario {

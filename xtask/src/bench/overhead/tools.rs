@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,18 +10,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::floor::Floor;
+use crate::lab::client::{Client, Request};
 use crate::lab::process::{Running, bound, find_program, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for a tracer to look around once, among 10,000 open connections, too.
+const SETTLES: Duration = Duration::from_millis(500);
 
 /// A tracer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
     /// Empty programs on the hooks that why502 has for sends, receives and states: what any tracer
     /// there costs.
     Floor,
     /// `why502 capture`.
     Why502,
+    /// `why502 capture --role proxy`: without the backend's half, as where backends are elsewhere.
+    Why502Proxy,
     /// `why502 capture --standby`: only the first sign of a failure is looked for.
     Why502Standby,
     /// `why502 capture --all`: healthy exchanges are sent to user space, too.
@@ -39,9 +45,10 @@ pub enum Tool {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Floor,
         Self::Why502,
+        Self::Why502Proxy,
         Self::Why502Standby,
         Self::Why502All,
         Self::BpftraceSock,
@@ -56,6 +63,7 @@ impl Tool {
         match self {
             Self::Floor => "floor",
             Self::Why502 => "why502",
+            Self::Why502Proxy => "why502-proxy",
             Self::Why502Standby => "why502-standby",
             Self::Why502All => "why502-all",
             Self::BpftraceSock => "bpftrace-sock",
@@ -68,7 +76,15 @@ impl Tool {
 
     /// Is it why502?
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::Why502 | Self::Why502Standby | Self::Why502All)
+        matches!(
+            self,
+            Self::Why502 | Self::Why502Proxy | Self::Why502Standby | Self::Why502All
+        )
+    }
+
+    /// Are there programs in the kernel that are its own?
+    pub(super) const fn has_programs(self) -> bool {
+        !matches!(self, Self::Tcpdump)
     }
 
     /// Does it see each send and receive, as why502 does?
@@ -82,7 +98,11 @@ impl Tool {
     /// The program that it is, and the package that has it.
     const fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Floor | Self::Why502 | Self::Why502Standby | Self::Why502All => None,
+            Self::Floor
+            | Self::Why502
+            | Self::Why502Proxy
+            | Self::Why502Standby
+            | Self::Why502All => None,
             Self::BpftraceSock | Self::BpftraceSyscalls => Some(("bpftrace", "bpftrace")),
             Self::Tcplife => Some(("tcplife", "libbpf-tools")),
             Self::Tcpstates => Some(("tcpstates", "libbpf-tools")),
@@ -105,6 +125,8 @@ pub(super) struct Targets {
     pub(super) proxy: u32,
     /// The process of it that serves.
     pub(super) worker: u32,
+    /// Where it takes requests.
+    pub(super) addr: SocketAddr,
     /// Where its clients and its backend are.
     pub(super) ports: [u16; 2],
 }
@@ -123,11 +145,19 @@ pub(super) enum AtWork {
 }
 
 impl AtWork {
-    /// Starts it and waits until its programs are attached.
+    /// Starts it and waits until its programs are attached, it has met the proxy's backend, and all that
+    /// this makes it do once is done: none of that is a cost of each request.
     pub(super) fn start(tool: Tool, why502: &Path, targets: &Targets) -> Result<Self> {
-        if tool == Tool::Floor {
-            return Ok(Self::Floor(Floor::start()?));
-        }
+        let begun = match tool {
+            Tool::Floor => Self::Floor(Floor::start()?),
+            _ => Self::process(tool, why502, targets)?,
+        };
+        Client::connect(targets.addr)?.send(&Request::get("/"))?;
+        std::thread::sleep(SETTLES);
+        Ok(begun)
+    }
+
+    fn process(tool: Tool, why502: &Path, targets: &Targets) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("why502-tool-").tempdir()?;
         let said = dir.path().join("said");
         let (program, args, attached) = command(tool, why502, targets)?;
@@ -226,6 +256,10 @@ fn command(
     let capture = ["capture", "--pid", &pid, "--format", "ndjson"];
     let (args, attached) = match tool {
         Tool::Why502 => (owned(&capture), ours),
+        Tool::Why502Proxy => (
+            [owned(&capture), owned(&["--role", "proxy"])].concat(),
+            ours,
+        ),
         Tool::Why502Standby => (
             [owned(&capture), owned(&["--standby", "1h"])].concat(),
             ours,
