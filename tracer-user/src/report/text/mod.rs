@@ -7,9 +7,11 @@ pub(in crate::report) mod page;
 pub(in crate::report) mod tables;
 pub(in crate::report) mod words;
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use super::{CaseDoc, Document, GroupDoc};
+use crate::case::Confidence;
 use page::Page;
 use words::{count, plural};
 
@@ -85,7 +87,7 @@ fn totals(document: &Document, page: &mut Page) {
         ),
     };
     let mut outcomes: Vec<_> = totals.outcomes.iter().collect();
-    outcomes.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    outcomes.sort_by_key(|(_, n)| Reverse(**n));
     let parts: Vec<String> = outcomes
         .into_iter()
         .map(|(outcome, n)| format!("{} {outcome}", count(*n)))
@@ -150,9 +152,25 @@ fn examples(document: &Document, page: &mut Page) {
     }
 }
 
+/// The surest of the group's examples, of equally sure ones the first: what tells least may come first, such as
+/// the failure that woke tracing.
 fn example_of<'a>(document: &'a Document, group: &GroupDoc) -> Option<&'a CaseDoc> {
-    let id = group.examples.first()?;
-    document.cases.iter().find(|case| case.id == *id)
+    let cases = group
+        .examples
+        .iter()
+        .filter_map(|id| document.cases.iter().find(|case| case.id == *id));
+    cases.min_by_key(|case| Reverse(sureness(case)))
+}
+
+fn sureness(case: &CaseDoc) -> Option<Confidence> {
+    const ALL: [Confidence; 4] = [
+        Confidence::None,
+        Confidence::Weak,
+        Confidence::Strong,
+        Confidence::Exact,
+    ];
+    ALL.into_iter()
+        .find(|confidence| confidence.name() == case.verdict.confidence)
 }
 
 #[cfg(test)]
@@ -223,6 +241,26 @@ mod tests {
         }
         bare.push_str(rest);
         assert_eq!(bare, render(&fixture::document(), Style::PLAIN));
+    }
+
+    #[test]
+    fn of_a_group_the_surest_case_is_shown() {
+        let mut document = fixture::document();
+        let group = document.groups[0].clone();
+        let sure = example_of(&document, &group).unwrap().clone();
+        let mut weak = sure.clone();
+        weak.id = "weak".to_owned();
+        weak.verdict.confidence = Confidence::Weak.name();
+        document.cases.insert(0, weak);
+        document.groups[0].examples.insert(0, "weak".to_owned());
+        let shown = |document: &Document| {
+            let case = example_of(document, &document.groups[0]).unwrap();
+            case.id.clone()
+        };
+        assert_eq!(shown(&document), sure.id);
+        // The first of equals.
+        document.cases[0].verdict.confidence = sure.verdict.confidence;
+        assert_eq!(shown(&document), "weak");
     }
 
     #[test]
