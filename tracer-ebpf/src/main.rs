@@ -1,4 +1,9 @@
 //! The kernel programs of why502. `programs` holds them; the ABI is this package's library.
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(unstable_features, reason = "as in aya-ebpf itself"),
+    feature(asm_experimental_arch)
+)]
 #![no_std]
 #![no_main]
 

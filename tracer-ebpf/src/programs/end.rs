@@ -413,8 +413,9 @@ pub(crate) fn flush_upstream(down: &mut Tracked, error: bool) {
     if !refused && ((!ended && !error) || !unfinished(up.key.sk, up)) {
         return;
     }
-    // The proxy passes the response on while it comes, and has yet to read of it; a FIN counts as a byte.
-    if !error && up.response_bytes != 0 && sock::unread(up.key.sk) > 1 {
+    // The proxy has yet to read of the response: it passes it on while it comes, or this answer is to an equal
+    // request of the same client's. A FIN counts as a byte.
+    if !error && sock::unread(up.key.sk) > 1 {
         return;
     }
     if ended || refused {

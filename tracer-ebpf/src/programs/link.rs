@@ -183,7 +183,9 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &Conn, now: u64) {
 pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, now: u64) {
     let sk = up.key.sk;
     if hash != 0
-        && (link_only_one(pid_tgid, up, hash, now) || link_by_target(pid_tgid, sk, hash, now) != 0)
+        && (link_confirmed(up, hash)
+            || link_only_one(pid_tgid, up, hash, now)
+            || link_by_target(pid_tgid, sk, hash, now) != 0)
     {
         return;
     }
@@ -196,6 +198,22 @@ pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, no
     }
     let newest = u32::from(up.owner == PROCESS_CONNECTS_AT_ONCE);
     link_by_order(pid_tgid, sk, now, newest, u32::from(sends));
+}
+
+/// The request that the connect was taken for waits still, and has the same target. Others may have it, too: of
+/// equal requests the order of the connects tells more than that of the sends.
+#[inline(always)]
+fn link_confirmed(up: &mut Tracked, hash: u64) -> bool {
+    let Some(down) = conn::linked_client(up) else {
+        return false;
+    };
+    let ours = down.link.sk == up.key.sk && down.link.generation == up.key.generation;
+    if !ours || down.response_start_ns != 0 || down.target_hash != hash {
+        return false;
+    }
+    up.link_how = LinkHow::SameTarget as u8;
+    down.link_how = up.link_how;
+    true
 }
 
 /// One request waits in this thread and it has the same target: what most requests of a proxy find, and
@@ -222,8 +240,8 @@ fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
 
 // The two below are global functions: see the module comment of `programs`.
 
-/// The oldest request that nobody took up and that has the same target, else the newest with the
-/// same target (a retry). Returns 1 if there is one.
+/// The oldest request that nobody took up and that has the same target, else, for a retry, the one that failed
+/// last or the oldest. Returns 1 if there is one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
@@ -255,6 +273,15 @@ extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32
                 tie_by_sk(sk, down, recent.exchange, LinkHow::SameTarget, now);
                 return 1;
             }
+        }
+        let failed = (*thread).failed;
+        if failed.exchange != 0
+            && let Some(down) = conn::get(failed.conn.sk)
+            && down.target_hash == hash
+            && waits(down, &failed, now, u64::MAX)
+        {
+            tie_by_sk(sk, down, failed.exchange, LinkHow::SameTarget, now);
+            return 1;
         }
         choose(thread, |_, recent, _| {
             recent.hash == hash && pending(recent, now, u64::MAX)

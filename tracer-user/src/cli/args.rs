@@ -275,7 +275,8 @@ pub struct CaptureArgs {
 
     /// Record every healthy exchange too
     ///
-    /// Costs more: without this, healthy traffic is only counted, in the kernel.
+    /// They go into the recording of -w, and reports say how many there are. Costs more: without this, healthy
+    /// traffic is only counted, in the kernel.
     #[arg(long, conflicts_with = "sample", help_heading = "What to report")]
     pub all: bool,
 

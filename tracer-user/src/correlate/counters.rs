@@ -18,6 +18,10 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Records of exchanges that the kernel sent, each end of a connection for itself.
+    exchange_records,
+    /// Of those, the ones of healthy exchanges (`--all`, `--sample`).
+    healthy_records,
     /// Cases handed out.
     cases,
     /// Cases whose outcome was not asked for.

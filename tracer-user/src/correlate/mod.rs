@@ -238,6 +238,12 @@ impl Correlator {
     pub fn notes(&self) -> Vec<String> {
         let counts = &self.counters;
         let mut notes = Vec::new();
+        if counts.healthy_records > 0 {
+            notes.push(format!(
+                "{} healthy exchanges were recorded, the proxy's side to its client and its side to the backend each for itself, and that of a backend on this host, too",
+                counts.healthy_records
+            ));
+        }
         if counts.unreadable_clients > 0 {
             notes.push(format!(
                 "{} backend failures belong to clients whose responses cannot be read (TLS or HTTP/2): what these clients got is not known, so they are not among the cases",
@@ -299,9 +305,10 @@ impl Correlator {
     fn exchange(&mut self, exchange: &Exchange) -> Vec<Case> {
         let now = self.now.max(exchange.time_ns);
         let backend = exchange.has(flags::BACKEND);
+        self.counters.exchange_records += 1;
         match (exchange.role, exchange.cause) {
-            // A healthy sample.
-            (_, Cause::Sampled) | (Role::Connecting, Cause::Watched | Cause::Unheard) => {}
+            (_, Cause::Sampled) => self.counters.healthy_records += 1,
+            (Role::Connecting, Cause::Watched | Cause::Unheard) => {}
             (Role::Accepted, cause) if backend && self.role == HostRole::Proxy => {
                 // What a backend answers is seen at the proxy's end, too.
                 if matches!(cause, Cause::Ended | Cause::Unheard) {

@@ -97,6 +97,114 @@ fn a_full_ring_is_counted() {
     assert!(notes.contains("lost"), "the reader is not told: {notes}");
 }
 
+/// What a capture with these options counts while equal and healthy requests come as fast as they can: the
+/// document, the requests, and the bytes of its recording. There are no cases.
+fn healthy(kind: Kind, route: Route, more: &[&str]) -> (Value, u64, u64) {
+    const CLIENTS: u64 = 8;
+    const EACH: u64 = 1000;
+    let stand = Stand::start(kind, Options::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let recording = dir.path().join("healthy.w502");
+    let pid = stand.proxy.pid().to_string();
+    let mut args = vec!["--pid", &pid, "--role", "proxy", "--format", "json"];
+    args.extend(["-w", recording.to_str().unwrap()]);
+    args.extend(more);
+    let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Client::connect(stand.proxy.front(route)).unwrap();
+                for _ in 0..EACH {
+                    let reply = client.send(&Request::get("/ok/healthy")).unwrap();
+                    assert_eq!(reply.status, Some(200), "{reply:?}");
+                }
+            });
+        }
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let ended = capture.stop().unwrap();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document: Value = serde_json::from_str(&ended.stdout()).unwrap();
+    assert_eq!(document["totals"]["cases"], 0, "{document}");
+    let written = std::fs::metadata(&recording).unwrap().len();
+    (document, CLIENTS * EACH, written)
+}
+
+#[test]
+fn healthy_traffic_sends_nothing_to_user_space() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    let (document, requests, written) = healthy(Kind::Nginx, Route::Fresh, &[]);
+    assert_eq!(document["counters"]["exchange_records"], 0, "{document}");
+    assert_eq!(document["totals"]["exchanges"], json!(requests));
+    // Nor does what is counted grow with it.
+    assert!(
+        written < 64 << 10,
+        "{written} bytes for {requests} requests"
+    );
+    ensure_no_loss(&document);
+}
+
+/// Which of equal requests a backend connection works for is not told by what it sends.
+fn equal_requests(kind: Kind) {
+    let Some(_turn) = turn(&[kind]) else {
+        return;
+    };
+    for route in [Route::Fresh, Route::Pooled] {
+        let (document, requests, _) = healthy(kind, route, &[]);
+        assert_eq!(document["totals"]["exchanges"], json!(requests));
+        ensure_no_loss(&document);
+    }
+}
+
+#[test]
+fn equal_requests_at_nginx() {
+    equal_requests(Kind::Nginx);
+}
+
+#[test]
+fn equal_requests_at_haproxy() {
+    equal_requests(Kind::Haproxy);
+}
+
+#[test]
+fn equal_requests_at_envoy() {
+    equal_requests(Kind::Envoy);
+}
+
+#[test]
+fn equal_requests_at_apache() {
+    equal_requests(Kind::Apache);
+}
+
+#[test]
+fn all_of_it_is_recorded_or_counted_as_lost() {
+    let Some(_turn) = turn(&[Kind::Nginx]) else {
+        return;
+    };
+    // A ring that overflows now and then, and one that does not.
+    for ring in ["65536", "8388608"] {
+        let more = ["--all", "--ring-bytes", ring];
+        let (document, requests, _) = healthy(Kind::Nginx, Route::Fresh, &more);
+        let loss = |name: &str| document["losses"][name].as_u64().unwrap_or(0);
+        let lost = loss("ring_upstream") + loss("ring_downstream");
+        let skipped = loss("hook_skipped");
+        let recorded = document["counters"]["healthy_records"].as_u64().unwrap();
+        eprintln!("{recorded} of {} were recorded, {lost} lost", 2 * requests);
+        // Its side to the client and its side to the backend.
+        assert!(recorded + lost <= 2 * requests, "{document}");
+        assert!(recorded + lost + skipped >= 2 * requests, "{document}");
+        assert!(recorded > 0, "{document}");
+        let notes = document["notes"].to_string();
+        assert!(
+            notes.contains(&format!("{recorded} healthy exchanges")),
+            "{notes}"
+        );
+        assert_eq!(notes.contains("records were lost"), lost > 0, "{notes}");
+    }
+}
+
 #[test]
 fn a_mixed_crowd_at_nginx() {
     mixed_crowd(Kind::Nginx);

@@ -173,6 +173,8 @@ fn backend_connections_that_end_in_order() {
         .down(client(500).status(200, 31).with(sampled))
         .tell();
     assert!(told.cases.is_empty());
+    assert_eq!(told.count("healthy_records"), 2);
+    assert_eq!(told.count("exchange_records"), 2);
 }
 
 #[test]
