@@ -61,6 +61,9 @@ pub struct Served {
     pub ended: Ended,
 }
 
+/// A header that stands in for the request's target.
+pub const FAULT_HEADER: &str = "x-lab-fault";
+
 #[derive(Default)]
 struct State {
     connections: u64,
@@ -546,7 +549,7 @@ fn parse(buffer: &[u8], faults: bool) -> Option<(Request, Vec<u8>)> {
     let mut lines = head.lines();
     let mut words = lines.next().unwrap_or("").split(' ');
     let method = words.next().unwrap_or("").to_owned();
-    let target = words.next().unwrap_or("/").to_owned();
+    let mut target = words.next().unwrap_or("/").to_owned();
     let mut keep_alive = words.next() == Some("HTTP/1.1");
     let mut body_len = Some(0);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
@@ -554,6 +557,8 @@ fn parse(buffer: &[u8], faults: bool) -> Option<(Request, Vec<u8>)> {
         match name.to_ascii_lowercase().as_str() {
             "connection" if value.eq_ignore_ascii_case("close") => keep_alive = false,
             "connection" if value.eq_ignore_ascii_case("keep-alive") => keep_alive = true,
+            // Requests that look alike from outside and are answered differently.
+            FAULT_HEADER => target = value.to_owned(),
             "content-length" => body_len = value.parse().ok(),
             "transfer-encoding" => {
                 body_len = find(&buffer[head_len..], b"0\r\n\r\n").map(|at| at + 5);
