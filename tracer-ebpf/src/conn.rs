@@ -53,6 +53,8 @@ pub enum LinkHow {
     LastRead = 1,
     /// A pending request of the same thread with the same method and target.
     SameTarget = 2,
+    /// The same, and others like it waited, too.
+    EqualTarget = 3,
 }
 
 impl LinkHow {
@@ -62,8 +64,14 @@ impl LinkHow {
             0 => Some(Self::None),
             1 => Some(Self::LastRead),
             2 => Some(Self::SameTarget),
+            3 => Some(Self::EqualTarget),
             _ => None,
         }
+    }
+
+    /// Is it by what both sides sent?
+    pub const fn is_by_target(self) -> bool {
+        matches!(self, Self::SameTarget | Self::EqualTarget)
     }
 }
 

@@ -22,8 +22,12 @@ pub const PROCESS_BACKEND: u32 = 2;
 /// one that sends it on.
 pub const PROCESS_MIGRATES: u32 = 3;
 /// Value in the process table: the thread that reads a request connects for it before it reads the
-/// next (NGINX, Envoy, Apache).
+/// next (NGINX, Apache).
 pub const PROCESS_CONNECTS_AT_ONCE: u32 = 1;
+/// The same, but whichever connection of the thread is ready first serves the request that has waited longest,
+/// the one that was made for it or another (Envoy: `ConnPoolImplBase::onUpstreamReady` of
+/// <https://github.com/envoyproxy/envoy/blob/main/source/common/conn_pool/conn_pool_base.cc>).
+pub const PROCESS_QUEUES: u32 = 4;
 
 /// Places of the filter in front of the process table; a process has that of its id modulo this.
 pub const PROCESS_FILTER_LEN: u32 = 16384;

@@ -8,7 +8,10 @@
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel};
 use tracer_ebpf::{
     Conn, LinkHow, Tracked, flags,
-    load::{LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_CONNECTS_AT_ONCE, PROCESS_MIGRATES},
+    load::{
+        LINK_WINDOW_BATCH_NS, LINK_WINDOW_NS, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE,
+        PROCESS_MIGRATES, PROCESS_QUEUES,
+    },
     marks,
 };
 
@@ -113,26 +116,22 @@ extern "C" fn link_place(pid_tgid: u64, make: u32) -> u32 {
     stalest
 }
 
-/// Stands for all threads of a process: no thread has the number 0.
+/// Whose requests a thread works on: where they move from thread to thread, those of all threads of its process,
+/// for which no thread's number, 0, stands. Two of them may write to the same place at once: then one request is
+/// not found, or found by a hash that is not its own and given up because of its generation.
 #[inline(always)]
-fn any_thread(pid_tgid: u64) -> u64 {
-    pid_tgid & !0xffff_ffff
+fn taker(pid_tgid: u64, owner: u32) -> u64 {
+    if owner == PROCESS_MIGRATES {
+        pid_tgid & !0xffff_ffff
+    } else {
+        pid_tgid
+    }
 }
 
 /// A client's request was read by this thread.
 #[inline(always)]
 pub(crate) fn remember(pid_tgid: u64, down: &Tracked) {
-    note_request(pid_tgid, down);
-    // Two threads may write to the same place at once: then one request is not found, or found by a
-    // hash that is not its own and given up because of its generation.
-    if down.owner == PROCESS_MIGRATES {
-        note_request(any_thread(pid_tgid), down);
-    }
-}
-
-#[inline(always)]
-fn note_request(pid_tgid: u64, down: &Conn) {
-    let Some(thread) = thread(pid_tgid) else {
+    let Some(thread) = thread(taker(pid_tgid, down.owner)) else {
         return;
     };
     let slot = (thread.next as usize) & (RECENT - 1);
@@ -140,9 +139,10 @@ fn note_request(pid_tgid: u64, down: &Conn) {
         conn: down.key,
         hash: down.target_hash,
         exchange: down.exchange,
-        pad: 0,
+        guessed: 0,
     };
     thread.open |= 1 << slot;
+    thread.unsent |= 1 << slot;
     thread.next += 1;
 }
 
@@ -172,7 +172,7 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &Conn, now: u64) {
         conn: up.link,
         hash: 0,
         exchange: up.link_exchange,
-        pad: 0,
+        guessed: 0,
     };
     thread.failed_ns = now;
 }
@@ -181,22 +181,20 @@ pub(crate) fn note_failure(pid_tgid: u64, up: &Conn, now: u64) {
 /// sends, 0 where it cannot be read; `sends` is false while it only connects.
 #[inline(always)]
 pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, now: u64) {
-    let sk = up.key.sk;
+    let (sk, owner) = (up.key.sk, up.owner);
+    let taker = taker(pid_tgid, owner);
     if hash != 0
         && (link_confirmed(up, hash)
-            || link_only_one(pid_tgid, up, hash, now)
-            || link_by_target(pid_tgid, sk, hash, now) != 0)
+            || link_only_one(taker, up, hash, now)
+            || link_by_target(taker, sk, hash, now, owner) != 0)
     {
         return;
     }
-    if up.owner == PROCESS_MIGRATES {
-        if hash != 0 {
-            link_by_target(any_thread(pid_tgid), sk, hash, now);
-        }
+    if owner == PROCESS_MIGRATES {
         // What a thread did last says nothing about what it does next.
         return;
     }
-    let newest = u32::from(up.owner == PROCESS_CONNECTS_AT_ONCE);
+    let newest = u32::from(owner == PROCESS_CONNECTS_AT_ONCE || owner == PROCESS_QUEUES);
     link_by_order(pid_tgid, sk, now, newest, u32::from(sends));
 }
 
@@ -204,6 +202,10 @@ pub(crate) fn attach(pid_tgid: u64, up: &mut Tracked, hash: u64, sends: bool, no
 /// equal requests the order of the connects tells more than that of the sends.
 #[inline(always)]
 fn link_confirmed(up: &mut Tracked, hash: u64) -> bool {
+    if up.owner == PROCESS_QUEUES {
+        // It may serve another: see `link_by_target`.
+        return false;
+    }
     let Some(down) = conn::linked_client(up) else {
         return false;
     };
@@ -225,12 +227,13 @@ fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
     };
     let newest = (thread.next as usize).wrapping_sub(1) & (RECENT - 1);
     let recent = &thread.recent[newest];
-    if thread.open != 1 << newest || recent.hash != hash {
+    if waiting(thread, up.owner) != 1 << newest || recent.hash != hash || recent.guessed != 0 {
         return false;
     }
     match conn::get(recent.conn.sk) {
         Some(down) if waits(down, recent, now, u64::MAX) => {
-            thread.open = 0;
+            thread.open &= !(1 << newest);
+            thread.unsent &= !(1 << newest);
             tie(up, down, recent.exchange, LinkHow::SameTarget, now);
             true
         }
@@ -238,55 +241,111 @@ fn link_only_one(pid_tgid: u64, up: &mut Tracked, hash: u64, now: u64) -> bool {
     }
 }
 
+/// Requests that a send of this thread may be for.
+#[inline(always)]
+fn waiting(thread: &Thread, owner: u32) -> u64 {
+    if owner == PROCESS_QUEUES {
+        thread.unsent
+    } else {
+        thread.open
+    }
+}
+
 // The two below are global functions: see the module comment of `programs`.
 
-/// The oldest request that nobody took up and that has the same target, else, for a retry, the one that failed
-/// last or the oldest. Returns 1 if there is one.
+/// Of the requests that wait and have the same target the one that this connection was made for, else the oldest
+/// of those without a connection, else the oldest; if none waits, for a retry, the one that failed last or the oldest. Where several equal ones wait, it is a guess among them, but for a
+/// program that takes them in order. Returns 1 if there is one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64) -> u32 {
+extern "C" fn link_by_target(pid_tgid: u64, sk: u64, hash: u64, now: u64, owner: u32) -> u32 {
     let Some(thread) = known(pid_tgid) else {
         return 0;
     };
+    let waiting = waiting(thread, owner);
     let thread = &raw mut *thread;
     // SAFETY: a live map value, used by one thread only.
     unsafe {
-        // From the oldest on: the slot that is written next.
-        let oldest = (*thread).next as usize;
-        let mut i = 0;
-        while i < RECENT {
-            let slot = oldest.wrapping_add(i) & (RECENT - 1);
-            i += 1;
-            if (*thread).open >> slot & 1 == 0 {
-                continue;
+        let (equal, best) = (&raw mut (*thread).equal, &raw mut (*thread).best);
+        equal.write_volatile(0);
+        best.write_volatile(0);
+        choose(thread, |slot, recent, _| {
+            if waiting >> slot & 1 == 0 || recent.hash != hash {
+                return false;
             }
-            let recent = &(*thread).recent[slot];
-            if recent.hash != hash {
-                continue;
-            }
-            // Whatever comes of it, nobody will take it up later.
-            (*thread).open &= !(1 << slot);
-            let Some(down) = conn::get(recent.conn.sk) else {
-                continue;
+            let Some(down) = unsent(recent, now) else {
+                // Nobody will take it up later.
+                (*thread).open &= !(1 << slot);
+                (*thread).unsent &= !(1 << slot);
+                return false;
             };
-            if waits(down, recent, now, u64::MAX) {
-                tie_by_sk(sk, down, recent.exchange, LinkHow::SameTarget, now);
-                return 1;
+            equal.write_volatile(equal.read_volatile() + 1);
+            let rank = if down.link.sk == sk {
+                3
+            } else if (*thread).open >> slot & 1 != 0 {
+                2
+            } else {
+                1
+            };
+            let wanted = rank >= best.read_volatile();
+            if wanted {
+                best.write_volatile(rank);
             }
+            wanted
+        });
+        let several = equal.read_volatile() > 1;
+        if several && owner == PROCESS_MIGRATES {
+            // Not even their order tells.
+            return 1;
         }
+        let chosen = (&raw const (*thread).chosen).read_volatile();
+        let guess = chosen < RECENT as u64 && (*thread).recent[chosen as usize].guessed != 0;
+        let how = if owner == PROCESS_BATCHES || !(several || guess) {
+            LinkHow::SameTarget
+        } else if owner == PROCESS_CONNECTS_AT_ONCE {
+            // Which of its thread's failures it tells its client of, order tells best.
+            LinkHow::LastRead
+        } else {
+            LinkHow::EqualTarget
+        };
+        if several {
+            note_guess(thread, hash);
+        }
+        if take(thread, sk, how, now) != 0 {
+            return 1;
+        }
+        let again = if owner == PROCESS_QUEUES || owner == PROCESS_MIGRATES {
+            LinkHow::EqualTarget
+        } else {
+            LinkHow::SameTarget
+        };
         let failed = (*thread).failed;
         if failed.exchange != 0
             && let Some(down) = conn::get(failed.conn.sk)
             && down.target_hash == hash
             && waits(down, &failed, now, u64::MAX)
         {
-            tie_by_sk(sk, down, failed.exchange, LinkHow::SameTarget, now);
+            tie_by_sk(sk, down, failed.exchange, again, now);
             return 1;
         }
         choose(thread, |_, recent, _| {
             recent.hash == hash && pending(recent, now, u64::MAX)
         });
-        take(thread, sk, LinkHow::SameTarget, now)
+        take(thread, sk, again, now)
+    }
+}
+
+/// One of several equal requests is taken for the one that is sent: if that is wrong, so is what the others get.
+#[inline(always)]
+unsafe fn note_guess(thread: *mut Thread, hash: u64) {
+    let mut slot = 0;
+    while slot < RECENT {
+        // SAFETY: the caller passes a live map value.
+        let recent = unsafe { &mut (*thread).recent[slot] };
+        if recent.hash == hash {
+            recent.guessed = 1;
+        }
+        slot += 1;
     }
 }
 
@@ -377,6 +436,9 @@ unsafe fn take(thread: *mut Thread, sk: u64, how: LinkHow, now: u64) -> u32 {
             return 0;
         }
         (*thread).open &= !(1 << slot);
+        if how.is_by_target() {
+            (*thread).unsent &= !(1 << slot);
+        }
         let recent = &(*thread).recent[slot as usize];
         match how {
             LinkHow::LastRead => tie_in_order(sk, recent, now),
@@ -429,7 +491,7 @@ fn is_served(recent: &Recent) -> bool {
     let Some(down) = conn::get(recent.conn.sk) else {
         return false;
     };
-    if down.link_how != LinkHow::SameTarget as u8 {
+    if down.link_how < LinkHow::SameTarget as u8 {
         return false;
     }
     match conn::get(down.link.sk) {
@@ -455,6 +517,14 @@ fn is_only_connected(recent: &Recent) -> bool {
         Some(up) => up.key.generation != down.link.generation || up.exchange == 0,
         None => true,
     }
+}
+
+/// The client's connection, if this request is still without an answer and no backend connection has sent it.
+#[inline(always)]
+fn unsent(recent: &Recent, now: u64) -> Option<&'static Conn> {
+    let down = conn::get(recent.conn.sk)?;
+    let unsent = waits(down, recent, now, u64::MAX) && down.link_how < LinkHow::SameTarget as u8;
+    unsent.then_some(&**down)
 }
 
 /// Is this request still without an answer, and not older than `window` ns?

@@ -112,7 +112,8 @@ pub(crate) struct Recent {
     pub(crate) conn: ConnKey,
     pub(crate) hash: u64,
     pub(crate) exchange: u32,
-    pub(crate) pad: u32,
+    /// Not 0 if an equal one was tied by a guess while this one waited.
+    pub(crate) guessed: u32,
 }
 
 /// What a thread did lately.
@@ -129,6 +130,11 @@ pub(crate) struct Thread {
     pub(crate) chosen: u64,
     /// One bit for each of `recent` that no upstream connection took up.
     pub(crate) open: u64,
+    /// One bit for each of `recent` that was sent on no upstream connection, although one may be there for it.
+    pub(crate) unsent: u64,
+    /// Scratch of `link`, both.
+    pub(crate) equal: u64,
+    pub(crate) best: u64,
     /// The request whose backend exchange failed last, and when.
     pub(crate) failed: Recent,
     pub(crate) failed_ns: u64,

@@ -1,6 +1,6 @@
 //! Statements that verdicts rest on.
 
-use tracer_ebpf::flags;
+use tracer_ebpf::{LinkHow, flags};
 
 use super::errno;
 use super::facts::{AttemptFacts, CaseFacts, End};
@@ -132,6 +132,18 @@ pub(super) fn unseen(attempt: &AttemptFacts) -> Option<Fact> {
             "unseen-exchange",
             "tracing stood by, so neither request nor response was seen: by the counters of its socket the \
              connection sent something that nothing came back for (over TLS, that may have been its handshake)",
+        )
+    })
+}
+
+/// The client's request was like others.
+pub(super) fn equal(attempt: &AttemptFacts) -> Option<Fact> {
+    let link = attempt.exchange.link?;
+    (link.how == LinkHow::EqualTarget).then(|| {
+        Fact::new(
+            "equal-requests",
+            "others with the same method and target waited at the same time: that this connection worked for this \
+             client is a guess among them",
         )
     })
 }

@@ -188,6 +188,11 @@ pub fn judge(case: &CaseFacts) -> Verdict {
     ] {
         finding.facts.extend(case.deciding().and_then(about));
     }
+    if case.tie == Confidence::Weak {
+        finding
+            .facts
+            .extend(case.deciding().and_then(evidence::equal));
+    }
     let inferred = finding.facts.iter().any(Fact::is_inferred);
     let mut evidence: Vec<Evidence> = finding
         .facts

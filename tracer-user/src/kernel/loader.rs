@@ -15,7 +15,7 @@ use tracer_ebpf::{
     Tracked, TrackedLong, TrackedWith, bucket_of_us, flags,
     load::{
         PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
-        PROCESS_MIGRATES, Standby, process_filter_bit,
+        PROCESS_MIGRATES, PROCESS_QUEUES, Standby, process_filter_bit,
     },
     loss,
 };
@@ -416,9 +416,8 @@ impl Tracer {
     pub fn trace(&mut self, pid: u32, kind: &ProxyKind, role: HostRole) -> Result<(), LoadError> {
         let value = match (role, kind) {
             (HostRole::Backend, _) => PROCESS_BACKEND,
-            (HostRole::Proxy, ProxyKind::Nginx | ProxyKind::Envoy | ProxyKind::Apache) => {
-                PROCESS_CONNECTS_AT_ONCE
-            }
+            (HostRole::Proxy, ProxyKind::Nginx | ProxyKind::Apache) => PROCESS_CONNECTS_AT_ONCE,
+            (HostRole::Proxy, ProxyKind::Envoy) => PROCESS_QUEUES,
             (HostRole::Proxy, ProxyKind::Haproxy) => PROCESS_BATCHES,
             // Nothing is known of it; looking further than its thread does no harm.
             (HostRole::Proxy, ProxyKind::Other(_)) => PROCESS_MIGRATES,

@@ -219,18 +219,34 @@ http {{
     running
 }
 
+/// A Caddy with this Caddyfile, listening at `front`.
+pub(crate) fn start_caddy(dir: &Path, front: SocketAddr, config: &str) -> Running {
+    let file = dir.join("Caddyfile");
+    fs::write(&file, config).unwrap();
+    let mut command = bound(&find_program("caddy").unwrap());
+    command
+        .args(["run", "--adapter", "caddyfile", "--config"])
+        .arg(&file)
+        .env("HOME", dir)
+        .env("XDG_DATA_HOME", dir)
+        .env("XDG_CONFIG_HOME", dir)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let caddy = Running::start(&mut command).unwrap();
+    wait_open(front);
+    caddy
+}
+
 #[test]
 fn caddy_is_traced_by_its_name_and_joined_by_its_log() {
     let Some(_turn) = turn_with(&[], &["caddy"]) else {
         return;
     };
-    let program = find_program("caddy").unwrap();
     let backend = Backend::start().unwrap();
     let refused = RefusedPort::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let front = free_ports(1).unwrap()[0];
     let log = dir.path().join("caddy.log").display().to_string();
-    let file = dir.path().join("Caddyfile");
     let config = format!(
         "{{\n  admin off\n  auto_https off\n  log {{\n    output file {log}\n    format json\n  }}\n}}\n\
          http://:{port} {{\n  bind {ip}\n  log\n  reverse_proxy /refused/* {refused}\n  \
@@ -240,18 +256,7 @@ fn caddy_is_traced_by_its_name_and_joined_by_its_log() {
         refused = refused.addr(),
         main = backend.addr(),
     );
-    fs::write(&file, config).unwrap();
-    let mut command = bound(&program);
-    command
-        .args(["run", "--adapter", "caddyfile", "--config"])
-        .arg(&file)
-        .env("HOME", dir.path())
-        .env("XDG_DATA_HOME", dir.path())
-        .env("XDG_CONFIG_HOME", dir.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let caddy = Running::start(&mut command).unwrap();
-    wait_open(front);
+    let caddy = start_caddy(dir.path(), front, &config);
     let args = ["--proxy", "caddy", "--log", &log, "--format", "ndjson"];
     let capture = Capture::start(&why502(), &args, Output::Collect).unwrap();
     let kinds = [

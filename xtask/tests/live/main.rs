@@ -7,6 +7,7 @@
 
 mod agent;
 mod backends;
+mod equal;
 mod input;
 mod logs;
 mod numbers;

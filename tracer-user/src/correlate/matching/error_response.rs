@@ -1,7 +1,5 @@
 //! The client got a watched status.
 
-use tracer_ebpf::LinkHow;
-
 use super::{
     CANDIDATES, Client, Draft, Entry, Judged, SCAN, SLACK_NS, is_unlinked, last_on_thread, linked,
     retries, same_request, seqs, tie, within_request,
@@ -25,9 +23,8 @@ pub(in crate::correlate) fn error_response(store: &Store, client: Client<'_>) ->
     let linked = linked(store, x);
     let on_thread = on_thread(store, x);
     // An answer that only its thread ties to this client is none beside a failure that is tied by name.
-    let by_name = |(_, entry): &Entry<'_>| {
-        entry.kind == Kind::Failed && super::how(entry) == LinkHow::SameTarget
-    };
+    let by_name =
+        |(_, entry): &Entry<'_>| entry.kind == Kind::Failed && super::how(entry).is_by_target();
     let others = on_thread.filter(|_| !linked.iter().any(by_name));
     let answer =
         linked.iter().rev().chain(&others).find(|(_, entry)| {
@@ -86,8 +83,7 @@ fn last_failure<'a>(
     linked: &[Entry<'a>],
     on_thread: Option<Entry<'a>>,
 ) -> Option<Entry<'a>> {
-    let sure =
-        |entry: &Pending| super::how(entry) == LinkHow::SameTarget || last_on_thread(client, entry);
+    let sure = |entry: &Pending| super::how(entry).is_by_target() || last_on_thread(client, entry);
     let linked = linked
         .iter()
         .filter(|(_, entry)| entry.kind != Kind::Complete)
@@ -106,7 +102,7 @@ fn last_failure<'a>(
 
 /// A guessed link counts as an earlier attempt only if the next one began when it was over.
 fn belongs(entry: &Pending, next_begin: MonoNs) -> bool {
-    super::how(entry) == LinkHow::SameTarget || entry.facts.end_ns() <= next_begin
+    super::how(entry).is_by_target() || entry.facts.end_ns() <= next_begin
 }
 
 fn draft(attempts: &[Entry<'_>]) -> Draft {

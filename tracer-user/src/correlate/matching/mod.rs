@@ -112,7 +112,7 @@ fn is_target(link: &Link, entry: &Pending) -> bool {
 fn retried(client: &Exchange, entry: &Pending) -> bool {
     let slack = match how(entry) {
         LinkHow::SameTarget => SLACK_NS,
-        LinkHow::LastRead | LinkHow::None => 0,
+        LinkHow::EqualTarget | LinkHow::LastRead | LinkHow::None => 0,
     };
     client.link.is_some_and(|link| {
         !is_target(&link, entry) && link.at_ns.saturating_add(slack) >= entry.facts.end_ns()
@@ -131,11 +131,14 @@ fn last_on_thread(client: &Exchange, entry: &Pending) -> bool {
 /// The tie that link or thread order give, and `exact` where both sides name the same request.
 fn tie(client: Client<'_>, entry: &Pending, strong: bool) -> Confidence {
     if same_request(client.request, entry.facts.request.as_ref()) {
-        Confidence::Exact
-    } else if strong || how(entry) == LinkHow::SameTarget {
-        Confidence::Strong
-    } else {
-        Confidence::Weak
+        return Confidence::Exact;
+    }
+    match how(entry) {
+        LinkHow::SameTarget => Confidence::Strong,
+        // A request like it may be the one, and the program takes them in an order of its own.
+        LinkHow::EqualTarget => Confidence::Weak,
+        LinkHow::LastRead | LinkHow::None if strong => Confidence::Strong,
+        LinkHow::LastRead | LinkHow::None => Confidence::Weak,
     }
 }
 

@@ -49,6 +49,25 @@ fn a_guessed_link_needs_the_thread() {
 }
 
 #[test]
+fn one_of_several_equal_requests_is_a_guess() {
+    let tell = |status, last| {
+        Story::usual()
+            .up(fin(1, 30).linked(500, 1, LinkHow::EqualTarget))
+            .down(client(500).status(status, 31).thread_last(last, 30))
+            .tell()
+    };
+    // Whatever the thread did last.
+    for last in [1, 7] {
+        let told = tell(502, last);
+        assert_eq!(told.one().3, Weak);
+        let evidence = &told.cases[0].verdict.evidence;
+        assert!(evidence.iter().any(|e| e.fact == "equal-requests"));
+    }
+    // That a retry hid it is no guess worth a case.
+    assert!(tell(200, 1).cases.is_empty());
+}
+
+#[test]
 fn strong_by_thread_order_without_a_link() {
     let told = Story::usual()
         .up(refused(1, 0))

@@ -45,7 +45,9 @@ fn nothing_in_the_spool_is_lost() {
             .spawn()
             .unwrap();
         let mut last = 0;
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        // Held until the end: a child that cannot print would end by itself, before all that was asked for came.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.by_ref() {
             let line = line.unwrap();
             let number = line.split("spooled ").nth(1);
             if let Some(number) = number.and_then(|number| number.parse().ok()) {
@@ -59,6 +61,7 @@ fn nothing_in_the_spool_is_lost() {
         // SIGKILL, to our own child.
         child.kill().unwrap();
         child.wait().unwrap();
+        drop(lines);
         assert!(last >= 150);
         assert_eq!(server.bodies(), documents(0..TAKEN as u64 + 1));
 
