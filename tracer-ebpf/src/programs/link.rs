@@ -350,7 +350,8 @@ unsafe fn note_guess(thread: *mut Thread, hash: u64) {
 }
 
 /// Without the same target only order and time can tell. A program that connects at once works for
-/// the newest request that nobody took up within the window, else tries the one again that failed last.
+/// the newest request that nobody took up within the window and that was read behind the last failure, else tries
+/// the one again that failed last.
 /// One that reads batches works for the one that failed a moment ago, else for the oldest that nobody
 /// took up within the window, else for the one that failed last. A link that the connection has
 /// already stays. Returns 1 if there is a link.
@@ -380,8 +381,15 @@ extern "C" fn link_by_order(pid_tgid: u64, sk: u64, now: u64, newest: u32, sends
             LINK_WINDOW_BATCH_NS
         };
         let open = (*thread).open;
+        // What such a program did last is what it acts on: a request that it has read before does not make it
+        // connect right behind a failure.
+        let since = if newest && may_retry {
+            (*thread).failed_ns
+        } else {
+            0
+        };
         choose(thread, |slot, recent, found| {
-            open >> slot & 1 != 0 && !(newest && found) && pending(recent, now, window)
+            open >> slot & 1 != 0 && !(newest && found) && pending_since(recent, since, now, window)
         });
         if take(thread, sk, LinkHow::LastRead, now) != 0 {
             return 1;
@@ -530,8 +538,14 @@ fn unsent(recent: &Recent, now: u64) -> Option<&'static Conn> {
 /// Is this request still without an answer, and not older than `window` ns?
 #[inline(always)]
 fn pending(recent: &Recent, now: u64, window: u64) -> bool {
+    pending_since(recent, 0, now, window)
+}
+
+/// The same, and was it read after that moment?
+#[inline(always)]
+fn pending_since(recent: &Recent, since: u64, now: u64, window: u64) -> bool {
     match conn::get(recent.conn.sk) {
-        Some(down) => waits(down, recent, now, window),
+        Some(down) => waits(down, recent, now, window) && down.request_start_ns >= since,
         None => false,
     }
 }

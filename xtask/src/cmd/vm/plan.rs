@@ -17,8 +17,9 @@ pub(super) const XTASK: &str = "/usr/bin/xtask";
 const SLOWNESS: &str = "5";
 
 /// Live tests that say the same of every kernel: who ended the connection and how, seen with real
-/// proxies, that nothing stays, and that standing by ends in time, where it is possible.
-const TESTS: [&str; 7] = [
+/// proxies, that nothing stays, that standing by ends in time, where it is possible, and whose failure is whose where
+/// all ask for the same.
+const TESTS: [&str; 8] = [
     "proxies::nginx",
     "proxies::haproxy",
     "backends::the_backend_alone_tells_its_half",
@@ -26,6 +27,7 @@ const TESTS: [&str; 7] = [
     "processes::nothing_stays_after_a_kill",
     "standby::nginx_wakes_it",
     "standby::nginx_first_failures",
+    "equal::at_nginx",
 ];
 
 /// All of it.
