@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracer_ebpf::{Cause, Role};
 
-use crate::event::{Exchange, MonoNs, UpstreamsInUse};
+use crate::event::{Exchange, UpstreamsInUse};
 use crate::kernel::loader::Tracer;
 
 /// One look serves all failures of a process within this time.
@@ -27,13 +27,12 @@ impl InUse {
         &mut self,
         tracer: &Tracer,
         client: &Exchange,
-        now: (Instant, MonoNs),
+        now: Instant,
     ) -> Option<UpstreamsInUse> {
         let fails = client.role == Role::Accepted
             && client.link.is_none()
             && client.cause == Cause::Status
             && client.status.is_some_and(|status| status >= 500);
-        let (now, now_ns) = now;
         let recent = |at: &Instant| now.duration_since(*at) < AGAIN;
         let place = (client.pid, client.local.port());
         if !fails || self.looked.get(&place).is_some_and(recent) {
@@ -41,14 +40,16 @@ impl InUse {
         }
         self.looked.retain(|_, at| recent(at));
         self.looked.insert(place, now);
-        let found = tracer.upstreams_in_use(client.pid, client.local.port(), CONNECTIONS_MAX);
+        let at = client.times.response_start.unwrap_or(client.time_ns);
+        let port = client.local.port();
+        let found = tracer.upstreams_in_use(client.pid, port, at, CONNECTIONS_MAX);
         let process = Path::new("/proc").join(client.pid.to_string());
         Some(UpstreamsInUse {
-            time_ns: now_ns,
+            time_ns: at,
             pid: client.pid,
             busy: found.busy,
             idle: found.idle,
-            port: Some(client.local.port()),
+            port: Some(port),
             route_busy: Some(found.route_busy),
             route_idle: Some(found.route_idle),
             descriptors: fs::read_dir(process.join("fd"))

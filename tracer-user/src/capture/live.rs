@@ -341,8 +341,8 @@ impl<S: Sink> Live<S> {
         if self.remote_view {
             exchange.reset_received_reason = None;
         }
-        let now = (Instant::now(), mono_now());
-        if now.0.duration_since(self.last_icmp) >= TICK {
+        let now = Instant::now();
+        if now.duration_since(self.last_icmp) >= TICK {
             self.icmp()?;
         }
         let in_use = self.watched.in_use.look(&self.tracer, &exchange, now);

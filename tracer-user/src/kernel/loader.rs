@@ -1,6 +1,6 @@
 //! The kernel programs, loaded and attached, and the maps behind them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +11,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 use tracer_ebpf::{
-    BackendKey, BackendStats, Config, Conn, Direction, HEAD_MAX, HEAD_USUAL, Offsets, Role,
-    Tracked, TrackedLong, TrackedWith, bucket_of_us, flags,
+    BackendKey, BackendStats, Config, Conn, HEAD_MAX, HEAD_USUAL, Offsets, Role, Tracked,
+    TrackedLong, TrackedWith, bucket_of_us, flags,
     load::{
         PROCESS_BACKEND, PROCESS_BATCHES, PROCESS_CONNECTS_AT_ONCE, PROCESS_FILTER_LEN,
         PROCESS_MIGRATES, PROCESS_QUEUES, Standby, process_filter_bit,
@@ -23,9 +23,10 @@ use tracer_ebpf::{
 use super::attach::{Attached, Loaded, Programs};
 use super::features::sites::Sites;
 use super::hooks::{HOOKS, Hook, PAYLOAD, STANDBY};
+use super::in_use::{self, InUse};
 use super::offsets::{Layout, OffsetsError, offsets};
 use super::types::TypeSource;
-use crate::event::{BackendSnapshot, HOOK_SKIPPED, HostRole, Losses, ProxyKind, canonical};
+use crate::event::{BackendSnapshot, HOOK_SKIPPED, HostRole, Losses, MonoNs, ProxyKind, canonical};
 
 /// The object that the build script made; empty if this machine could not build it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.o"));
@@ -181,19 +182,6 @@ impl Conns {
             }
         }
     }
-}
-
-/// Connections to backends, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InUse {
-    /// Of the process: wait for a response.
-    pub busy: u32,
-    /// Of the process: wait for a next request.
-    pub idle: u32,
-    /// Wait for a response to a client of the port.
-    pub route_busy: u32,
-    /// Wait for a next request, to the backends of the former.
-    pub route_idle: u32,
 }
 
 /// The running programs. Dropping it detaches everything: nothing is pinned.
@@ -457,42 +445,10 @@ impl Tracer {
         })
     }
 
-    /// What connections to backends are doing, for a process and for the clients of a port. At most
-    /// `most` connections are looked at.
-    pub fn upstreams_in_use(&self, pid: u32, port: u16, most: usize) -> InUse {
-        let mut clients: BTreeSet<u64> = BTreeSet::new();
-        let mut upstreams = Vec::new();
-        for (sk, conn) in self.conns.iter(self.epoch()).take(most) {
-            if conn.role == Role::Accepted as u8 {
-                if conn.local_port == port && conn.flags & flags::BACKEND == 0 {
-                    clients.insert(sk);
-                }
-            } else if conn.exchange > 0 && conn.flags & flags::OVER == 0 {
-                let busy =
-                    conn.direction == Direction::Sent as u8 || conn.flags & flags::TUNNEL != 0;
-                upstreams.push((conn.tgid == pid, busy, conn.link.sk, key_of(&conn)));
-            }
-        }
-        let of_route = |client: &u64| clients.contains(client);
-        let backends: BTreeSet<BackendKey> = upstreams
-            .iter()
-            .filter(|(_, busy, client, _)| *busy && of_route(client))
-            .map(|(.., backend)| *backend)
-            .collect();
-        let mut found = InUse::default();
-        for (own, busy, client, backend) in &upstreams {
-            match busy {
-                true => {
-                    found.busy += u32::from(*own);
-                    found.route_busy += u32::from(of_route(client));
-                }
-                false => {
-                    found.idle += u32::from(*own);
-                    found.route_idle += u32::from(backends.contains(backend));
-                }
-            }
-        }
-        found
+    /// What connections to backends were doing at that moment, a short while ago, for a process and for the
+    /// clients of a port. At most `most` connections are looked at.
+    pub fn upstreams_in_use(&self, pid: u32, port: u16, at: MonoNs, most: usize) -> InUse {
+        in_use::count(self.conns.iter(self.epoch()).take(most), pid, port, at)
     }
 
     /// Puts the connections that processes hold already into the table. `sockets`: inode number and
@@ -555,7 +511,7 @@ impl Tracer {
             let answered = conn.role == Role::Connecting as u8
                 && conn.response_start_ns != 0
                 && conn.flags & (flags::OVER | flags::REPORTED | flags::TUNNEL) == 0;
-            if let Some(stats) = stats.get_mut(&key_of(&conn))
+            if let Some(stats) = stats.get_mut(&in_use::key_of(&conn))
                 && answered
             {
                 let us = conn.response_last_ns.saturating_sub(conn.request_start_ns) / 1000;
@@ -684,14 +640,6 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
         .ok_or(LoadError::Missing(name))?
         .try_into()
         .map_err(|error| LoadError::Map { name, error })
-}
-
-fn key_of(conn: &Conn) -> BackendKey {
-    BackendKey {
-        addr: conn.remote_addr,
-        family: conn.family,
-        port: conn.remote_port,
-    }
 }
 
 fn snapshots(stats: BTreeMap<BackendKey, BackendStats>) -> Vec<BackendSnapshot> {

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod features;
 pub mod hooks;
+pub mod in_use;
 pub mod loader;
 pub mod offsets;
 pub mod preflight;
